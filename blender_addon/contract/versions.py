@@ -1,0 +1,13 @@
+"""The one place for version numbers."""
+
+PROJECT_VERSION = "0.1.0"
+"""Same as in pyproject.toml and blender_manifest.toml (a test compares them)."""
+
+WIRE_VERSION = 1
+"""Major version of the wire protocol; `hello` refuses any other."""
+
+PACKAGE_FORMAT = 1
+"""Format of model.json in a model package."""
+
+CAPTURE_FORMAT = 1
+"""Format of capture.json in a capture."""
