@@ -1,0 +1,101 @@
+"""The `dressform` command: a lazy table from verb to a typed function.
+
+The function's signature is the options, its docstring the help (jsonargparse), and a YAML
+recipe may fill the same names through `--config`. Nothing heavy is imported before a verb is
+known: `dressform --help` stays fast and needs no torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from blender_addon.contract.errors import DressformError, InternalError
+from blender_addon.contract.versions import PROJECT_VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+@dataclass(frozen=True)
+class Command:
+    """One row of the table: where the function is, and what it does in a line."""
+
+    function: str
+    summary: str
+
+
+COMMANDS: dict[str, Command] = {
+    "serve": Command("server.serve:serve", "run the model server"),
+    "dataset people": Command("training.people.dataset:people", "make captures of people"),
+    "train dressing": Command("training.dressing:train_dressing", "train avatars and a dresser"),
+    "export dressing": Command("training.export:export_dressing", "write a training's packages"),
+    "evaluate shipped": Command("training.evaluation:evaluate_shipped", "measure shipped avatars"),
+    "bench avatar": Command("server.bench:bench_avatar", "time an avatar's frame, part by part"),
+}
+"""Every verb; a family's verbs share their first word."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; print a typed error as cause and next step; return the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help"):
+        print(_overview())
+        return 0
+    if words[0] == "--version":
+        print(PROJECT_VERSION)
+        return 0
+    name, rest = _verb(words)
+    if name is None:
+        print(f"dressform: there is no command {' '.join(words[:2])!r}\n\n{_overview()}")
+        return 2
+    return _run(name, rest)
+
+
+def _verb(words: list[str]) -> tuple[str | None, list[str]]:
+    for length in (2, 1):
+        name = " ".join(words[:length])
+        if name in COMMANDS:
+            return name, words[length:]
+    return None, words
+
+
+def _run(name: str, rest: list[str]) -> int:
+    import jsonargparse
+
+    module, function = COMMANDS[name].function.split(":")
+    target: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    try:
+        outcome = jsonargparse.auto_cli(
+            target, args=rest, as_positional=True, parser_kwargs={"prog": f"dressform {name}"}
+        )
+    except InternalError:
+        raise
+    except DressformError as error:
+        print(f"dressform {name}: {error.cause}\n  next step: {error.next_step}", file=sys.stderr)
+        print(f"  [{error.code}]", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("dressform: interrupted", file=sys.stderr)
+        return 130
+    return outcome if isinstance(outcome, int) else 0
+
+
+def _overview() -> str:
+    width = max(len(name) for name in COMMANDS)
+    rows = [f"  {name:<{width}}  {command.summary}" for name, command in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"dressform {PROJECT_VERSION}: neural-rendered people for Blender",
+            "",
+            "usage: dressform COMMAND [options]    (dressform COMMAND --help says more)",
+            "",
+            *rows,
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
