@@ -1,0 +1,123 @@
+"""The dresser: StylePeople's renderer network R, from a rasterised neural texture to a person.
+
+Source: StylePeople supplementary, section 1.1. A U-Net (segmentation_models_pytorch) takes the
+16 sampled texture channels and 2 UV channels and gives 16 channels; two shallow convolutional
+heads turn these into RGB and into the foreground, hands and face masks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import segmentation_models_pytorch as smp
+import torch
+from torch import Tensor, nn
+
+from blender_addon.contract.joints import MASK_CHANNELS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+STRIDE = 32
+"""The U-Net halves its input five times: sides must be multiples of this."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DresserConfig:
+    """Architecture of a dresser.
+
+    Attributes:
+        encoder: any encoder of segmentation_models_pytorch; the paper's "Resnet-16" is resnet18.
+        texture_channels: channels of the neural texture.
+        features: channels between the U-Net and its two heads.
+    """
+
+    encoder: str = "resnet18"
+    texture_channels: int = 16
+    features: int = 16
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return the values for a manifest's architecture."""
+        return asdict(self)
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> DresserConfig:
+        """Read the values of a manifest's architecture; unknown names are ignored."""
+        names = cls.__dataclass_fields__
+        return cls(**{name: value for name, value in values.items() if name in names})
+
+
+class Dressed(NamedTuple):
+    """What the dresser gives for a batch of crops.
+
+    Attributes:
+        rgb: (B, 3, H, W) straight sRGB colour, 0…1; meaningful where the foreground mask is.
+        masks: (B, 3, H, W) foreground, hands, face, 0…1.
+    """
+
+    rgb: Tensor
+    masks: Tensor
+
+
+class Dresser(nn.Module):
+    """R of StylePeople: (B, 16 + 2, H, W) features to colour and masks.
+
+    The released renderer ends its RGB head in tanh and its mask head in a sigmoid; so does
+    this one. No pretrained weights are ever fetched.
+    """
+
+    def __init__(self, config: DresserConfig | None = None) -> None:
+        super().__init__()
+        self.config = config or DresserConfig()
+        width = self.config.features
+        self.unet = smp.Unet(
+            self.config.encoder,
+            encoder_weights=None,
+            in_channels=self.config.texture_channels + 2,
+            classes=width,
+        )
+        self.rgb_head = _head(width, 3)
+        self.mask_head = _head(width, len(MASK_CHANNELS))
+        # Most pixels are background: starting there spares the masks their first steps.
+        last = self.mask_head[-1]
+        if isinstance(last, nn.Conv2d) and last.bias is not None:
+            nn.init.constant_(last.bias, -1.0)
+
+    def forward(self, features: Tensor) -> Dressed:
+        """Dress a batch of crops.
+
+        Args:
+            features: (B, texture_channels + 2, H, W), H and W multiples of `STRIDE`.
+        """
+        hidden: Tensor = self.unet(features)
+        rgb: Tensor = self.rgb_head(hidden)
+        masks: Tensor = self.mask_head(hidden)
+        return Dressed(torch.tanh(rgb.float()) * 0.5 + 0.5, torch.sigmoid(masks.float()))
+
+
+def _head(width: int, channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.ReLU(),
+        nn.Conv2d(width, width, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(width, channels, 1),
+    )
+
+
+def autocast_dtype(device: torch.device) -> torch.dtype | None:
+    """Return bfloat16 where the hardware multiplies it natively, else None (stay in float32).
+
+    On processors without AVX-512-BF16 or AMX, emulated bfloat16 is slower than float32.
+    """
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
+    if device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001
+        return torch.bfloat16 if _cpu_multiplies_bf16() else None
+    return None
+
+
+def _cpu_multiplies_bf16() -> bool:
+    return bool(
+        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001
+    )
