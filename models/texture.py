@@ -1,0 +1,381 @@
+"""Neural textures: their parameters, their mip chains, and look-up on the rasterised body.
+
+A neural texture is a sum of levels of rising resolution (StylePeople, section 1.1). Assembled, it
+is a (C, S, S) image in the UV convention of SMPL-X: u to the right, v up, so that row 0 of
+the texture lies at v = 1. That flip happens in `_texels` and nowhere else.
+
+For rendering, the assembled texture is box-filtered into a `MipChain`. What the camera sees of
+the body's surface is a list of `SurfaceSamples`, which depends on pose and camera only (so
+training may keep it); `gather_features` looks the texture up there, and `dressing_features` does
+both for one step of rendering.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from blender_addon.contract.errors import BadParameter
+from models.raster import edge_functions, interpolate, rasterize
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+OFF_BODY_UV = -2.0
+"""What the two UV channels hold where no body is seen; on the body they are in −1…1."""
+
+MIPMAP_WEIGHTS: Mapping[int, float] = {8: 0, 16: 0, 32: 0, 64: 1, 128: 2, 256: 4, 512: 8}
+"""Weights of the levels' norms by resolution (StylePeople, section 1.2, L_mipmap)."""
+
+FOOTPRINT_RANGE = (-16.0, 0.0)
+"""Footprints stored in 16 bits span this range, in log2 of UV units per sample."""
+
+
+class NeuralTexture(nn.Module):
+    """One person's neural texture as a pyramid of trained levels.
+
+    Args:
+        channels: features per texel.
+        smallest: resolution of the coarsest level, a power of two.
+        largest: resolution of the finest level and of the assembled texture, a power of two.
+        deviation: standard deviation of the initial values of all levels.
+    """
+
+    def __init__(
+        self,
+        channels: int = 16,
+        smallest: int = 8,
+        largest: int = 512,
+        *,
+        deviation: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if not (_is_power_of_two(smallest) and _is_power_of_two(largest) and smallest <= largest):
+            raise BadParameter(
+                f"texture levels from {smallest} to {largest}",
+                "give two powers of two, the smaller first",
+            )
+        sizes = [smallest << step for step in range(int(math.log2(largest // smallest)) + 1)]
+        self.levels = nn.ParameterList(
+            nn.Parameter(deviation * torch.randn(channels, size, size, generator=generator))
+            for size in sizes
+        )
+
+    @property
+    def size(self) -> int:
+        """Resolution of the assembled texture."""
+        return self.levels[-1].shape[-1]
+
+    def assemble(self) -> Tensor:
+        """Sum the levels, each upsampled bilinearly, to (C, size, size) float32."""
+        total = self.levels[0][None]
+        for level in list(self.levels)[1:]:
+            # Doubling step by step costs a fraction of upsampling each level to full size.
+            total = functional.interpolate(
+                total, scale_factor=2, mode="bilinear", align_corners=False
+            )
+            total = total + level
+        return total[0]
+
+    def mipmap_penalty(self, *, normalised: bool = False) -> Tensor:
+        """Return Σ α_i ‖T^(2^i)‖₂ over the levels (StylePeople, section 1.2).
+
+        Args:
+            normalised: use the root mean square instead of the norm, so that the figure does
+                not depend on resolution and number of channels (ours, not the paper's).
+        """
+        penalty = self.levels[0].new_zeros(())
+        for level in self.levels:
+            weight = MIPMAP_WEIGHTS.get(level.shape[-1], 0.0)
+            if weight:
+                penalty = penalty + weight * _norm(level, normalised=normalised)
+        return penalty
+
+
+@dataclass(frozen=True)
+class MipChain:
+    """Box-filtered levels S, S/2, … 1 of one or several textures, flattened to one table.
+
+    Attributes:
+        table: (T · rows, C) contiguous; per texture the levels follow one another, finest
+            first, each row by row from v = 1 down.
+        size: S, resolution of the finest level.
+    """
+
+    table: Tensor
+    size: int
+
+    @classmethod
+    def build(cls, textures: Tensor, dtype: torch.dtype = torch.float32) -> MipChain:
+        """Build the chain of textures (C, S, S) or (T, C, S, S); differentiable.
+
+        Raises:
+            BadParameter: the textures are not square with a power of two as size.
+        """
+        level = textures if textures.ndim == 4 else textures[None]
+        size = level.shape[-1]
+        if level.shape[-2] != size or not _is_power_of_two(size):
+            raise BadParameter(
+                f"a texture of {tuple(level.shape[-2:])} texels",
+                "use a square texture whose size is a power of two",
+            )
+        channels = level.shape[1]
+        parts = [level.flatten(2)]
+        while level.shape[-1] > 1:
+            level = functional.avg_pool2d(level, 2)
+            parts.append(level.flatten(2))
+        table = torch.cat(parts, dim=2).transpose(1, 2).reshape(-1, channels)
+        return cls(table.to(dtype).contiguous(), size)
+
+    @property
+    def channels(self) -> int:
+        return self.table.shape[1]
+
+    @property
+    def rows(self) -> int:
+        """Rows of one texture: S² + (S/2)² + … + 1."""
+        return (4 * self.size * self.size - 1) // 3
+
+
+def sample(chain: MipChain, uv: Tensor, level: Tensor, texture: Tensor | None = None) -> Tensor:
+    """Look textures up trilinearly.
+
+    Args:
+        chain: mip chain of T textures.
+        uv: (N, 2) float32, clamped to [0, 1]; v points up.
+        level: (N,) float32 level of detail, 0 the finest, clamped to the chain.
+        texture: (N,) int64 which texture of the chain; the first when omitted.
+
+    Returns:
+        (N, C) in the chain's dtype, differentiable with respect to the chain.
+    """
+    rows, weights = _texels(chain, uv, level, texture)
+    return functional.embedding_bag(
+        rows, chain.table, mode="sum", per_sample_weights=weights.to(chain.table.dtype)
+    )
+
+
+@dataclass(frozen=True)
+class SurfaceSamples:
+    """The body's surface as seen through every sub-pixel of a batch of images.
+
+    It depends on pose, camera and body, not on the texture, so it can be kept between the
+    steps of a training. Samples are ordered by pixel.
+
+    Attributes:
+        shape: (B, H, W) of the images.
+        supersampling: sub-pixels per pixel and axis, s.
+        pixel: (P,) int64 flat indices into (B, H, W) of the pixels with any surface, ascending.
+        offset: (P + 1,) int64: pixel p's samples are offset[p] … offset[p + 1] − 1.
+        uv: (N, 2) float32 UV coordinates, v up.
+        footprint: (N,) float32 log2 of the side of the square in UV units that has the area
+            which one sub-pixel sees.
+        depth: (B, H, W) float32 nearest depth of a pixel's samples in metres, inf where none.
+    """
+
+    shape: tuple[int, int, int]
+    supersampling: int
+    pixel: Tensor
+    offset: Tensor
+    uv: Tensor
+    footprint: Tensor
+    depth: Tensor
+
+    @property
+    def per_pixel(self) -> int:
+        """Sub-pixels of a pixel."""
+        return self.supersampling * self.supersampling
+
+
+@dataclass(frozen=True)
+class DressingInput:
+    """What the dresser is given for a batch of crops.
+
+    Attributes:
+        features: (B, C + 2, H, W) float32, channels_last: texture features averaged over the
+            sub-pixels (0 off the body), then UV · 2 − 1 likewise, with −2 off the body.
+        coverage: (B, 1, H, W) float32 in 0…1: the share of sub-pixels on the body.
+        depth: (B, H, W) float32 nearest depth in metres, inf off the body.
+    """
+
+    features: Tensor
+    coverage: Tensor
+    depth: Tensor
+
+
+def surface_samples(
+    vertices: Tensor,
+    faces: Tensor,
+    corner_uv: Tensor,
+    K: Tensor,
+    size: tuple[int, int],
+    *,
+    supersampling: int = 2,
+    near: float = 0.01,
+) -> SurfaceSamples:
+    """Rasterise a batch of meshes into samples of their surface.
+
+    The level of detail comes from the face's own projection, not from neighbouring pixels, so
+    seams and silhouettes do not disturb it: the projection's Jacobian determinant is
+    |∂(u, v)/∂(x, y)| = a z² / A, with a twice the face's area in UV, A twice its area in
+    homogeneous pixels, z the depth at the pixel.
+
+    Args:
+        vertices: (B, V, 3) float32 in camera space, metres.
+        faces: (F, 3) vertex indices.
+        corner_uv: (F, 3, 2) float32 UV of each face's corners: `uv[uv_faces]`.
+        K: (B, 3, 3) float32 intrinsics in pixels of the final image, corner origin.
+        size: (height, width) of the final image.
+        supersampling: sub-pixels per pixel and axis.
+        near: least visible depth in metres.
+    """
+    height, width = size
+    s = supersampling
+    scale = K.new_tensor([s, s, 1.0])[:, None]
+    fragments = rasterize(vertices.detach(), faces, K * scale, (height * s, width * s), near=near)
+    # Reorder to (B, H, W, s, s): samples of one pixel follow one another.
+    covered = _by_pixel(fragments.covered, s)
+    order = _by_pixel(fragments.covered.flatten().cumsum(0).view_as(fragments.face) - 1, s)
+    order = order[covered]
+    uv = interpolate(fragments, corner_uv)[fragments.covered][order]
+    edges, _ = edge_functions(vertices.detach(), faces, K * scale, fragments)
+    z = fragments.depth[fragments.covered]
+    uv_area = _doubled_area(corner_uv)[fragments.face[fragments.covered].long()]
+    determinant = uv_area * z * z / edges.sum(dim=1).abs()
+    footprint = (0.5 * determinant.log2()).clamp(*FOOTPRINT_RANGE)[order]
+    counts = covered.flatten(3).sum(dim=3).flatten()
+    pixel = counts.nonzero()[:, 0]
+    offset = functional.pad(counts[pixel].cumsum(0), (1, 0))
+    depth = _by_pixel(fragments.depth, s).flatten(3).amin(dim=3)
+    return SurfaceSamples(
+        (vertices.shape[0], height, width), s, pixel, offset, uv, footprint, depth
+    )
+
+
+def gather_features(
+    samples: SurfaceSamples, chain: MipChain, texture: Tensor | None = None
+) -> DressingInput:
+    """Look textures up at surface samples and average them to pixels.
+
+    Args:
+        samples: of B images.
+        chain: mip chain of T textures.
+        texture: (B,) int64 which texture each image wears; the first when omitted.
+
+    Returns:
+        The dresser's input, differentiable with respect to the chain.
+    """
+    image_size = samples.shape[1] * samples.shape[2]
+    counts = samples.offset.diff()
+    which = None
+    if texture is not None:
+        which = texture[(samples.pixel // image_size).repeat_interleave(counts)]
+    level = samples.footprint + math.log2(chain.size)
+    rows, weights = _texels(chain, samples.uv, level, which)
+    share = 1.0 / samples.per_pixel
+    values = functional.embedding_bag(
+        rows.flatten(),
+        chain.table,
+        samples.offset * rows.shape[1],
+        mode="sum",
+        per_sample_weights=(weights * share).flatten().to(chain.table.dtype),
+        include_last_offset=True,
+    )
+    features = values.new_zeros((math.prod(samples.shape), chain.channels + 2))
+    coverage = counts.to(torch.float32) * share
+    uv = torch.segment_reduce(samples.uv * 2 - 1, "sum", offsets=samples.offset) * share
+    features[:, chain.channels :] = OFF_BODY_UV
+    uv = uv + OFF_BODY_UV * (1 - coverage)[:, None]
+    features = features.index_copy(
+        0, samples.pixel, torch.cat([values, uv.to(values.dtype)], dim=1)
+    )
+    covered = coverage.new_zeros(math.prod(samples.shape)).index_copy(0, samples.pixel, coverage)
+    return DressingInput(
+        features.view(*samples.shape, -1).permute(0, 3, 1, 2).float(),
+        covered.view(*samples.shape)[:, None],
+        samples.depth,
+    )
+
+
+def dressing_features(
+    vertices: Tensor,
+    faces: Tensor,
+    corner_uv: Tensor,
+    K: Tensor,
+    size: tuple[int, int],
+    chain: MipChain,
+    *,
+    texture: Tensor | None = None,
+    supersampling: int = 2,
+    near: float = 0.01,
+) -> DressingInput:
+    """Rasterise meshes and look their textures up: the dresser's input for a batch of crops.
+
+    Arguments are those of `surface_samples` and `gather_features`.
+    """
+    samples = surface_samples(
+        vertices, faces, corner_uv, K, size, supersampling=supersampling, near=near
+    )
+    return gather_features(samples, chain, texture)
+
+
+def _texels(
+    chain: MipChain, uv: Tensor, level: Tensor, texture: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """Return the rows (N, 8) int64 and weights (N, 8) float32 of a trilinear look-up."""
+    last = int(math.log2(chain.size))
+    level = level.clamp(0.0, float(last))
+    fine = level.floor()
+    blend = level - fine
+    # Row 0 of the texture lies at v = 1.
+    position = torch.stack([uv[:, 0], 1.0 - uv[:, 1]], dim=1).clamp(0.0, 1.0)
+    first = torch.zeros_like(fine, dtype=torch.int64) if texture is None else texture * chain.rows
+    rows: list[Tensor] = []
+    weights: list[Tensor] = []
+    for step, share in ((fine, 1.0 - blend), ((fine + 1).clamp(max=last), blend)):
+        size = chain.size >> step.long()
+        # The levels before one of this size hold 4/3 (S² − size²) texels.
+        start = first + (4 * (chain.size * chain.size - size * size)) // 3
+        # Texel centres are at (i + 0.5) / size.
+        at = position * size[:, None] - 0.5
+        corner = at.floor()
+        x_part, y_part = (at - corner).unbind(1)
+        column, row = corner.long().unbind(1)
+        top = size - 1
+        left, right = column.clamp(min=0), torch.minimum(column + 1, top)
+        upper, lower = row.clamp(min=0) * size, torch.minimum(row + 1, top) * size
+        rows += [start + upper + left, start + upper + right]
+        rows += [start + lower + left, start + lower + right]
+        weights += [share * (1 - y_part) * (1 - x_part), share * (1 - y_part) * x_part]
+        weights += [share * y_part * (1 - x_part), share * y_part * x_part]
+    return torch.stack(rows, dim=1), torch.stack(weights, dim=1)
+
+
+def _by_pixel(values: Tensor, s: int) -> Tensor:
+    """Reorder (B, H · s, W · s) to (B, H, W, s, s)."""
+    batch, height, width = values.shape
+    return values.view(batch, height // s, s, width // s, s).transpose(2, 3)
+
+
+def _doubled_area(corners: Tensor) -> Tensor:
+    """Return twice the unsigned area (F,) of triangles (F, 3, 2)."""
+    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    return (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]).abs()
+
+
+def _norm(level: Tensor, *, normalised: bool) -> Tensor:
+    # The gradient of a norm at 0 is not defined; textures may start there.
+    square = level.square().sum() if not normalised else level.square().mean()
+    return (square + torch.finfo(square.dtype).tiny).sqrt()
+
+
+def _is_power_of_two(number: int) -> bool:
+    return number > 0 and number & (number - 1) == 0
