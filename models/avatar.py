@@ -1,0 +1,284 @@
+"""An avatar and its render path: pose and camera in, colour, depth and masks out.
+
+pose → skinning → crop → rasterise and sample the neural texture → dresser → paste. A pure
+function of request and packages: no state survives a frame.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from blender_addon.contract.errors import UnknownModel
+from blender_addon.contract.operations import RENDER_PASSES
+from models.body import Body, load_body, skin
+from models.crop import Crop, body_crop
+from models.dresser import Dresser, DresserConfig, autocast_dtype
+from models.package import load_arrays, package_digest, read_manifest
+from models.texture import DressingInput, MipChain, dressing_features
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from blender_addon.contract.camera import Camera
+    from blender_addon.contract.operations import PosedBody
+
+NEAR = 0.01
+"""Least visible depth in metres."""
+
+FAINTEST_ALPHA = 0.02
+"""The dresser's sigmoid never reaches 0: what lies below counts as nothing, and the rest is
+stretched so that 1 stays 1. Otherwise a haze of 1/255 would surround every avatar."""
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """A posed body as a camera sees it.
+
+    Attributes:
+        vertices: (1, V, 3) float32 in camera space, metres.
+        crop: where in the frame it is rendered.
+        K: (1, 3, 3) float32 intrinsics of the crop.
+    """
+
+    vertices: Tensor
+    crop: Crop
+    K: Tensor
+
+
+@dataclass(frozen=True)
+class Painted:
+    """What the dresser gave for a crop, at network resolution.
+
+    Attributes:
+        rgba: (1, 4, S, S) float32 premultiplied sRGB, 0…1.
+        masks: (1, 3, S, S) float32 foreground, hands, face.
+        depth: (1, S, S) float32 metres of the bare body, inf off the body.
+    """
+
+    rgba: Tensor
+    masks: Tensor
+    depth: Tensor
+
+
+class AvatarRenderer:
+    """Renders one avatar: a body, a neural texture, and the dresser that they share.
+
+    Args:
+        body: the body whose UVs the texture lives on.
+        texture: (C, S, S) assembled neural texture.
+        dresser: the renderer network.
+        digest: names everything that decides about pixels.
+    """
+
+    def __init__(self, body: Body, texture: Tensor, dresser: Dresser, digest: str) -> None:
+        self.body = body
+        self.digest = digest
+        self.device = texture.device
+        self.dtype = autocast_dtype(self.device)
+        self.dresser = dresser.eval().requires_grad_(requires_grad=False)
+        self.dresser = self.dresser.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+        # All that depends on the avatar only is computed here, once.
+        self.chain = MipChain.build(texture.float())
+        self.corner_uv = body.uv[body.uv_faces.long()]
+
+    @classmethod
+    def load(cls, library: Path, avatar: str, device: str = "cpu") -> AvatarRenderer:
+        """Load an avatar with the body and the dresser that its package names.
+
+        Raises:
+            UnknownModel: the library lacks one of the three.
+            PackageDamaged: a file differs from its model.json.
+        """
+        manifest = read_manifest(library / avatar)
+        if manifest.kind != "avatar":
+            raise UnknownModel(f"{avatar!r} is a {manifest.kind}, not an avatar")
+        texture = load_arrays(library / avatar, device=device)["texture"]
+        dresser_folder = library / manifest.requirements["dresser"]
+        dresser_manifest = read_manifest(dresser_folder)
+        dresser = load_dresser(dresser_folder, device)
+        body = load_body(library / manifest.requirements["body"], device)
+        digests = [package_digest(manifest), package_digest(dresser_manifest), body.digest]
+        digest = hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
+        return cls(body, texture, dresser, digest)
+
+    @torch.inference_mode()
+    def render(
+        self, body: PosedBody, camera: Camera, passes: Sequence[str] = RENDER_PASSES
+    ) -> dict[str, NDArray[Any]]:
+        """Render one frame.
+
+        Args:
+            body: the pose, in SMPL-X axes.
+            camera: world (the same axes) to pixels.
+            passes: which of `RENDER_PASSES` to return.
+
+        Returns:
+            By pass: rgba (H, W, 4) uint8 premultiplied sRGB; depth (H, W) float32 metres, +inf
+            where nothing is; masks (H, W, 3) uint8.
+
+        Raises:
+            BodyMismatch: more coefficients than the body has.
+        """
+        geometry = self.geometry(body, camera)
+        if geometry is None:
+            return _nothing(camera, passes)
+        features = self.features(geometry)
+        painted = self.paint(features)
+        return place(painted, geometry.crop, camera, passes)
+
+    @torch.inference_mode()
+    def geometry(self, body: PosedBody, camera: Camera) -> Geometry | None:
+        """Pose the body and choose the crop; None when the camera sees nothing of it."""
+        posed = skin(
+            self.body,
+            self._tensor(body.pose),
+            self._tensor(body.betas),
+            self._tensor(body.expression),
+            self._tensor(body.transl),
+        )
+        rotation = torch.from_numpy(camera.R.astype(np.float32)).to(self.device)
+        translation = torch.from_numpy(camera.t.astype(np.float32)).to(self.device)
+        vertices = posed.vertices @ rotation.T + translation
+        points = vertices[0].cpu().numpy()
+        depth = np.maximum(points[:, 2:], 1e-6)
+        focal = np.array([camera.K[0, 0], camera.K[1, 1]], np.float32)
+        center = camera.K[:2, 2].astype(np.float32)
+        pixels = np.concatenate([points[:, :2] * focal / depth + center, points[:, 2:]], axis=1)
+        crop = body_crop(pixels, camera.width, camera.height, near=NEAR)
+        if crop is None:
+            return None
+        K = torch.from_numpy(crop.camera(camera).K.astype(np.float32)).to(self.device)
+        return Geometry(vertices, crop, K[None])
+
+    @torch.inference_mode()
+    def features(self, geometry: Geometry) -> DressingInput:
+        """Rasterise the posed body and look its neural texture up."""
+        size = geometry.crop.size
+        return dressing_features(
+            geometry.vertices,
+            self.body.faces,
+            self.corner_uv,
+            geometry.K,
+            (size, size),
+            self.chain,
+            near=NEAR,
+        )
+
+    @torch.inference_mode()
+    def paint(self, features: DressingInput) -> Painted:
+        """Run the dresser."""
+        given = features.features.contiguous(memory_format=torch.channels_last)
+        with torch.autocast(
+            self.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None
+        ):
+            rgb, masks = self.dresser(given)
+        alpha = masks[:, :1].sub(FAINTEST_ALPHA).div(1.0 - FAINTEST_ALPHA).clamp_(0.0, 1.0)
+        rgba = torch.cat([rgb.mul(alpha), alpha], dim=1)
+        return Painted(rgba, torch.cat([alpha, masks[:, 1:]], dim=1), features.depth)
+
+    def _tensor(self, values: NDArray[np.float32]) -> Tensor:
+        return torch.from_numpy(np.array(values, np.float32))[None].to(self.device)
+
+
+def load_dresser(folder: Path, device: str = "cpu") -> Dresser:
+    """Load a dresser's package."""
+    manifest = read_manifest(folder)
+    if manifest.kind != "dresser":
+        raise UnknownModel(f"{folder.name!r} is a {manifest.kind}, not a dresser")
+    dresser = Dresser(DresserConfig.from_plain(manifest.architecture)).to(device)
+    weights = load_arrays(folder, device=device)
+    dresser.load_state_dict(weights)
+    return dresser
+
+
+def place(
+    painted: Painted, crop: Crop, camera: Camera, passes: Sequence[str]
+) -> dict[str, NDArray[Any]]:
+    """Paste a painted crop into a frame.
+
+    Args:
+        painted: at network resolution.
+        crop: where it belongs.
+        camera: of the frame.
+        passes: which passes to make.
+    """
+    frame = _nothing(camera, passes)
+    target, source = _overlap(crop, camera.width, camera.height)
+    if "rgba" in frame:
+        frame["rgba"][target] = _bytes(_resized(painted.rgba, crop))[source]
+    if "masks" in frame:
+        frame["masks"][target] = _bytes(_resized(painted.masks, crop))[source]
+    if "depth" in frame:
+        depth = filled_depth(painted.depth)
+        depth = torch.where(painted.rgba[:, 3] > 0.5 / 255.0, depth, torch.inf)
+        if crop.side != crop.size:
+            depth = functional.interpolate(depth[None], size=(crop.side, crop.side))[0]
+        frame["depth"][target] = depth[0].cpu().numpy()[source]
+    return frame
+
+
+def filled_depth(depth: Tensor) -> Tensor:
+    """Extend a body's depth smoothly to the pixels that hair and cloth reach beyond it.
+
+    Args:
+        depth: (1, H, W) metres, inf off the body.
+
+    Returns:
+        (1, H, W), finite everywhere unless the body covers nothing. Off the body, values come
+        from averages over ever larger squares: those of the nearest body pixels, feathered.
+    """
+    known = torch.isfinite(depth)[None].float()
+    values = torch.where(torch.isfinite(depth), depth, 0.0)[None]
+    sums, counts = [values], [known]
+    while min(sums[-1].shape[-2:]) > 1:
+        sums.append(functional.avg_pool2d(sums[-1], 2, ceil_mode=True))
+        counts.append(functional.avg_pool2d(counts[-1], 2, ceil_mode=True))
+    filled = sums[-1] / counts[-1].clamp_min(1e-12)
+    for total, count in zip(reversed(sums[:-1]), reversed(counts[:-1]), strict=True):
+        coarse = functional.interpolate(filled, size=total.shape[-2:], mode="nearest")
+        filled = torch.where(count > 0, total / count.clamp_min(1e-12), coarse)
+    return torch.where(known.amax() > 0, filled, torch.inf)[0]
+
+
+def _nothing(camera: Camera, passes: Sequence[str]) -> dict[str, NDArray[Any]]:
+    size = (camera.height, camera.width)
+    empty: dict[str, NDArray[Any]] = {
+        "rgba": np.zeros((*size, 4), np.uint8),
+        "depth": np.full(size, np.inf, np.float32),
+        "masks": np.zeros((*size, 3), np.uint8),
+    }
+    return {name: empty[name] for name in passes}
+
+
+def _overlap(
+    crop: Crop, width: int, height: int
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return where a crop lies in a frame, and which part of the crop that is."""
+    left, right = max(crop.x, 0), max(min(crop.x + crop.side, width), 0)
+    top, bottom = max(crop.y, 0), max(min(crop.y + crop.side, height), 0)
+    target = (slice(top, bottom), slice(left, right))
+    source = (slice(top - crop.y, bottom - crop.y), slice(left - crop.x, right - crop.x))
+    return target, source
+
+
+def _resized(image: Tensor, crop: Crop) -> Tensor:
+    if crop.side == crop.size:
+        return image
+    side = (crop.side, crop.side)
+    return functional.interpolate(image, size=side, mode="bilinear", antialias=True)
+
+
+def _bytes(image: Tensor) -> NDArray[np.uint8]:
+    """Turn (1, C, H, W) in 0…1 into (H, W, C) uint8."""
+    scaled = image[0].permute(1, 2, 0).mul(255.0).add_(0.5).clamp_(0.0, 255.0)
+    return scaled.to(torch.uint8).contiguous().cpu().numpy()
