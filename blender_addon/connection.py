@@ -1,0 +1,248 @@
+"""Which model server this Blender uses: settings, the local server, and clients to it.
+
+A process has one `Connection` (`current()`). A server on this machine is started by it and
+restarted by it after a crash; a remote one is waited for. Everything here may be called from
+Blender's main thread and from render threads; what blocks says so.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import urlsplit
+
+import bpy
+
+from .client import Client
+from .contract.errors import DressformError, ServerUnreachable, SetupError
+from .local_server import LocalServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .contract.operations import AvatarRender
+    from .contract.wire import Reply
+
+ENDPOINT_VARIABLE = "DRESSFORM_ENDPOINT"
+PYTHON_VARIABLE = "DRESSFORM_PYTHON"
+LIBRARY_VARIABLE = "DRESSFORM_LIBRARY"
+
+ATTEMPT_SECONDS = 120.0
+"""What one attempt at one frame may take before it is tried again."""
+
+PATIENCE_SECONDS = 600.0
+"""How long a frame waits for its server, across retries and a restart."""
+
+State = Literal["stopped", "starting", "running", "remote", "failed"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerSettings:
+    """What preferences and environment say.
+
+    Attributes:
+        endpoint: of a server started by someone else; empty for one of our own.
+        python: interpreter of a Dressform checkout's environment; empty to look for the command.
+        library: folder of model packages; empty for the server's default.
+        device: "auto", "cpu" or "cuda:0".
+    """
+
+    endpoint: str = ""
+    python: str = ""
+    library: str = ""
+    device: str = "auto"
+
+
+def settings() -> ServerSettings:
+    """Return the settings; environment variables win over preferences."""
+    addon = bpy.context.preferences.addons.get(__package__ or "")
+    stored = addon.preferences if addon else None
+
+    def value(variable: str, name: str) -> str:
+        return os.environ.get(variable, "").strip() or str(getattr(stored, name, "")).strip()
+
+    return ServerSettings(
+        endpoint=value(ENDPOINT_VARIABLE, "endpoint"),
+        python=value(PYTHON_VARIABLE, "server_python"),
+        library=value(LIBRARY_VARIABLE, "library"),
+        device=str(getattr(stored, "device", "auto")),
+    )
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Tell whether a ZeroMQ endpoint stays on this machine."""
+    if endpoint.startswith(("ipc://", "inproc://")):
+        return True
+    return (urlsplit(endpoint).hostname or "") in ("127.0.0.1", "localhost", "::1")
+
+
+def check_allowed(endpoint: str) -> None:
+    """Refuse another machine while Blender's online access is off.
+
+    Raises:
+        SetupError: the endpoint is not on this machine and Blender is offline.
+    """
+    if not is_loopback(endpoint) and not bpy.app.online_access:
+        raise SetupError(
+            f"{endpoint} is another machine and Blender's online access is off",
+            "allow it in Preferences > System > Network, or reach the server through `ssh -L`",
+        )
+
+
+def server_command(wanted: ServerSettings) -> list[str]:
+    """Return the command that starts a server, without its options.
+
+    Raises:
+        SetupError: none is known.
+    """
+    if wanted.python:
+        if not Path(wanted.python).exists():
+            raise SetupError(
+                f"the server's Python {wanted.python} does not exist",
+                "correct it in the extension's preferences (or DRESSFORM_PYTHON)",
+            )
+        return [wanted.python, "-m", "scripts.cli", "serve"]
+    found = shutil.which("dressform")
+    if found:
+        return [found, "serve"]
+    raise SetupError(
+        "no model server is known",
+        "set the server's Python or an endpoint in the extension's preferences "
+        "(or DRESSFORM_PYTHON / DRESSFORM_ENDPOINT)",
+    )
+
+
+class Connection:
+    """The server that this Blender talks to; owns the local one."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self._local: LocalServer | None = None
+        self._starting: threading.Thread | None = None
+        self.error: DressformError | None = None
+
+    @property
+    def state(self) -> State:
+        """What the panel shows; never blocks."""
+        if self._starting is not None and self._starting.is_alive():
+            return "starting"
+        if settings().endpoint:
+            return "remote"
+        local = self._local
+        if local is not None and local.alive():
+            return "running"
+        return "failed" if self.error is not None else "stopped"
+
+    def known_endpoint(self) -> str:
+        """Return the endpoint if there is one already, else an empty text; never blocks."""
+        wanted = settings()
+        if wanted.endpoint:
+            return wanted.endpoint
+        return self._local.endpoint if self._local is not None else ""
+
+    def endpoint(self) -> str:
+        """Return the endpoint; start the local server if none runs (blocks for seconds).
+
+        Raises:
+            SetupError: no server is known, or the endpoint is not allowed.
+            ServerUnreachable: the server did not start.
+        """
+        wanted = settings()
+        if wanted.endpoint:
+            check_allowed(wanted.endpoint)
+            return wanted.endpoint
+        with self._lock:
+            if self._local is None:
+                self._local = self._start(wanted)
+            else:
+                self._local.ensure_running()
+            return self._local.endpoint
+
+    def _start(self, wanted: ServerSettings) -> LocalServer:
+        command = [*server_command(wanted), "--device", wanted.device]
+        return LocalServer.start(
+            command, library=Path(wanted.library) if wanted.library else None, log=log_file()
+        )
+
+    def start_in_background(self, when_done: Callable[[], None] | None = None) -> None:
+        """Start the local server in a thread; `error` holds what went wrong."""
+        if self._starting is not None and self._starting.is_alive():
+            return
+        self.error = None
+
+        def start() -> None:
+            try:
+                self.endpoint()
+            except DressformError as error:
+                self.error = error
+            if when_done is not None:
+                when_done()
+
+        self._starting = threading.Thread(target=start, name="dressform-start", daemon=True)
+        self._starting.start()
+
+    def revive(self) -> None:
+        """Restart the local server if it died; a remote one is somebody else's (blocks)."""
+        if settings().endpoint:
+            return
+        with self._lock:
+            if self._local is not None:
+                self._local.ensure_running()
+
+    def stop(self) -> None:
+        """Stop the local server, if there is one (blocks for a moment)."""
+        with self._lock:
+            self.error = None
+            if self._local is not None:
+                self._local.stop()
+                self._local = None
+
+    def render(
+        self,
+        client: Client,
+        request: AvatarRender,
+        *,
+        should_stop: Callable[[], bool] | None = None,
+    ) -> Reply:
+        """Render one person on the server, with patience for a restart (blocks).
+
+        Raises:
+            DressformError: as the server's, or that it cannot be reached.
+        """
+        params, arrays = request.to_wire()
+        return client.call(
+            "avatar.render",
+            params,
+            arrays,
+            timeout=ATTEMPT_SECONDS,
+            patience=PATIENCE_SECONDS,
+            should_stop=should_stop,
+            revive=self.revive,
+        )
+
+
+def log_file() -> Path:
+    """Return where the local server's output goes (the extension's own folder)."""
+    package = __package__ or ""
+    if package.startswith("bl_ext."):
+        folder = Path(bpy.utils.extension_path_user(package, path="logs", create=True))
+    else:
+        folder = Path(bpy.app.tempdir)
+    return folder / "server.log"
+
+
+_connection = Connection()
+
+
+def current() -> Connection:
+    """Return this process's connection."""
+    return _connection
+
+
+def unreachable(error: DressformError) -> bool:
+    """Tell whether an error means that no server answers."""
+    return isinstance(error, ServerUnreachable)

@@ -1,0 +1,1 @@
+"""The render engine: final frames (`final`), the rendered viewport (`viewport`), pixels without bpy."""

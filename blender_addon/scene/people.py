@@ -1,0 +1,115 @@
+"""Find the people of a scene and read their poses from the evaluated depsgraph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..contract.errors import BadPose
+from ..contract.joints import JOINT_COUNT, JOINT_NAMES
+from ..contract.operations import PosedBody
+from .pose_math import read_rig
+from .properties import PELVIS_TABLE, beta_name, expression_name
+from .stand_in import pelvis_position
+
+if TYPE_CHECKING:
+    import bpy
+    from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """One person of a frame, ready to send.
+
+    Attributes:
+        name: of the armature object.
+        avatar: id of the avatar.
+        body: pose and shape in SMPL-X axes, metres of the unscaled person.
+        scale: uniform scale of the rig (see `projection.for_scaled_rig`).
+    """
+
+    name: str
+    avatar: str
+    body: PosedBody
+    scale: float
+
+
+def is_person(ob: bpy.types.Object | None) -> bool:
+    """Tell whether an object is a rig that wears an avatar."""
+    return ob is not None and ob.type == "ARMATURE" and bool(ob.dressform.avatar)
+
+
+def visible_people(depsgraph: bpy.types.Depsgraph) -> list[Person]:
+    """Return the people that this depsgraph shows, instances of collections too.
+
+    Raises:
+        BadPose: a rig lacks bones.
+        UnsupportedTransform: a rig is sheared, mirrored or scaled unevenly.
+    """
+    found: list[Person] = []
+    for instance in depsgraph.object_instances:
+        ob = instance.object
+        if instance.show_self and is_person(ob):
+            found.append(read_person(ob, np.array(instance.matrix_world, np.float64)))
+    return found
+
+
+def read_person(rig: bpy.types.Object, world: NDArray[np.float64] | None = None) -> Person:
+    """Read the pose and sliders of an *evaluated* armature object.
+
+    Args:
+        world: (4, 4) matrix to use instead of the object's own.
+    """
+    reading = read_rig(
+        ordered_matrices(rig.data.bones, "matrix_local", rig.name),
+        ordered_matrices(rig.pose.bones, "matrix", rig.name),
+        np.array(rig.matrix_world, np.float64) if world is None else world,
+        rig.name,
+    )
+    person = rig.dressform
+    betas = _coefficients(rig, beta_name, person.betas)
+    table = np.array(rig.data[PELVIS_TABLE], np.float64).reshape(3, -1)
+    transl = reading.pelvis - pelvis_position(table, betas)
+    return Person(
+        name=rig.name,
+        avatar=person.avatar,
+        scale=reading.scale,
+        body=PosedBody(
+            pose=reading.pose.astype(np.float32),
+            transl=transl.astype(np.float32),
+            betas=betas.astype(np.float32),
+            expression=_coefficients(rig, expression_name, person.expressions).astype(np.float32),
+        ),
+    )
+
+
+def _coefficients(rig: bpy.types.Object, name: Any, count: int) -> NDArray[np.float64]:
+    return np.array([float(rig.get(name(index), 0.0)) for index in range(count)], np.float64)
+
+
+def ordered_matrices(bones: Any, attribute: str, rig_name: str) -> NDArray[np.float64]:
+    """Return a matrix of each of the 55 joints' bones, in SMPL-X order.
+
+    Args:
+        bones: `armature.bones` or `pose.bones`; Blender orders them depth first.
+        attribute: "matrix_local" or "matrix".
+
+    Raises:
+        BadPose: a bone is missing; names it.
+    """
+    position = {name: index for index, name in enumerate(bones.keys())}
+    missing = [name for name in JOINT_NAMES if name not in position]
+    if missing:
+        raise BadPose(
+            f"{rig_name} lacks the bone {missing[0]}"
+            + (f" and {len(missing) - 1} more" if missing[1:] else ""),
+            "restore the bone's name, or add the person again",
+        )
+    values = np.empty(len(bones) * 16, np.float32)
+    bones.foreach_get(attribute, values)
+    # Blender stores matrices column by column.
+    matrices = values.reshape(-1, 4, 4).swapaxes(-1, -2).astype(np.float64)
+    order = [position[name] for name in JOINT_NAMES]
+    return matrices[order].reshape(JOINT_COUNT, 4, 4)
