@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from blender_addon.contract.errors import BadParameter
+from models import operators
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -77,7 +78,7 @@ def rasterize(
 
         face, barycentric, depth = raster_pytorch3d.fragments(vertices, faces, K, size, near)
     else:
-        face, barycentric, depth = torch.ops.dressform.rasterize(
+        face, barycentric, depth = operators.rasterize(
             vertices.detach().contiguous(),
             faces.to(torch.int32).contiguous(),
             K.detach().contiguous(),
@@ -86,37 +87,6 @@ def rasterize(
             near,
         )
     return Fragments(face, barycentric, depth)
-
-
-# A torch operator, so that a fake implementation can stand in under FakeTensorMode.
-_library = torch.library.Library("dressform", "FRAGMENT")
-_library.define(
-    "rasterize(Tensor vertices, Tensor faces, Tensor K, int height, int width, float near)"
-    " -> (Tensor, Tensor, Tensor)"
-)
-
-
-@torch.library.impl(_library, "rasterize", "CompositeExplicitAutograd")
-def _rasterize_warp(
-    vertices: Tensor, faces: Tensor, K: Tensor, height: int, width: int, near: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    from models import raster_warp
-
-    return raster_warp.fragments(vertices, faces, K, (height, width), near)
-
-
-@torch.library.register_fake("dressform::rasterize", lib=_library)
-def _rasterize_fake(  # pyright: ignore[reportUnusedFunction]
-    vertices: Tensor, faces: Tensor, K: Tensor, height: int, width: int, near: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    # Shapes only: lets torch's fake tensors pass, which look for device mix-ups.
-    del faces, K, near
-    shape = (vertices.shape[0], height, width)
-    return (
-        vertices.new_empty(shape, dtype=torch.int32),
-        vertices.new_empty((*shape, 3)),
-        vertices.new_empty(shape),
-    )
 
 
 def interpolate(fragments: Fragments, corner_attributes: Tensor) -> Tensor:
@@ -183,6 +153,11 @@ def edge_functions(
     y = pixels[..., 1] - (row.to(depth.dtype) + 0.5)[:, None] * depth
     x_next, y_next = x.roll(-1, dims=1), y.roll(-1, dims=1)
     return (x * y_next - x_next * y).roll(-1, dims=1), depth
+
+
+def supersampled(K: Tensor, factor: int) -> Tensor:
+    """Return intrinsics (B, 3, 3) of the same view with `factor` sub-pixels per pixel and axis."""
+    return K * K.new_tensor([factor, factor, 1.0])[:, None]
 
 
 def check_mesh(

@@ -19,10 +19,16 @@ edge evaluate it with opposite signs exactly (fused multiply-add is off), so no 
 # pyright: reportFunctionMemberAccess=false
 # The bodies of kernels are Warp's language; a Python type checker misreads them.
 
+import contextlib
+import os
 import threading
+from collections.abc import Generator
+from pathlib import Path
 
 import torch
 import warp as wp
+
+from blender_addon.contract.errors import BadParameter
 
 # Warp logs compilation to stdout, which belongs to our commands, and warns where CUDA is absent.
 wp.config.log_level = wp.LOG_ERROR
@@ -35,8 +41,8 @@ DEGENERATE = wp.constant(1.0e-6)
 LARGE_AREA = 4096
 """On CUDA, triangles whose bounding box has more pixels are drawn by one thread per pixel."""
 
-_start_lock = threading.Lock()
-_started: set[str] = set()
+_lock = threading.Lock()
+_loaded: set[tuple[str, str]] = set()
 
 
 @wp.func_native("""
@@ -53,18 +59,6 @@ def to_pixels(K: wp.mat33, v: wp.vec3) -> wp.vec3:
     return wp.vec3(
         K[0, 0] * v[0] + K[0, 1] * v[1] + K[0, 2] * v[2], K[1, 1] * v[1] + K[1, 2] * v[2], v[2]
     )
-
-
-@wp.func
-def edge_functions(p0: wp.vec3, p1: wp.vec3, p2: wp.vec3, x: float, y: float) -> wp.vec3:
-    """Return the unnormalised barycentrics of the pixel centre (x, y)."""
-    x0 = p0[0] - x * p0[2]
-    y0 = p0[1] - y * p0[2]
-    x1 = p1[0] - x * p1[2]
-    y1 = p1[1] - y * p1[2]
-    x2 = p2[0] - x * p2[2]
-    y2 = p2[1] - y * p2[2]
-    return wp.vec3(x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0)
 
 
 @wp.func
@@ -203,57 +197,117 @@ def draw_large(
     keys[image, row, column] = nearest
 
 
+@wp.struct
+class Seen:
+    """Where on which face a pixel looks; area is twice the face's, in homogeneous pixels."""
+
+    face: int
+    barycentric: wp.vec3
+    depth: float
+    area: float
+
+
+@wp.func
+def seen_at(
+    vertices: wp.array2d(dtype=wp.vec3),
+    faces: wp.array(dtype=wp.vec3i),
+    K: wp.mat33,
+    key: wp.uint64,
+    image: int,
+    row: int,
+    column: int,
+) -> Seen:
+    """Recompute what `draw` saw when it wrote the key; the key is not empty."""
+    seen = Seen()
+    seen.face = int(key & FACE_BITS)
+    corners = faces[seen.face]
+    p0 = to_pixels(K, vertices[image, corners[0]])
+    p1 = to_pixels(K, vertices[image, corners[1]])
+    p2 = to_pixels(K, vertices[image, corners[2]])
+    x = float(column) + 0.5
+    y = float(row) + 0.5
+    x0 = p0[0] - x * p0[2]
+    y0 = p0[1] - y * p0[2]
+    x1 = p1[0] - x * p1[2]
+    y1 = p1[1] - y * p1[2]
+    x2 = p2[0] - x * p2[2]
+    y2 = p2[1] - y * p2[2]
+    b0 = x1 * y2 - x2 * y1
+    b1 = x2 * y0 - x0 * y2
+    b2 = x0 * y1 - x1 * y0
+    seen.area = b0 + b1 + b2
+    seen.barycentric = wp.vec3(b0 / seen.area, b1 / seen.area, b2 / seen.area)
+    seen.depth = (b0 * p0[2] + b1 * p1[2] + b2 * p2[2]) / seen.area
+    return seen
+
+
 @wp.kernel
 def resolve(
     vertices: wp.array2d(dtype=wp.vec3),
     faces: wp.array(dtype=wp.vec3i),
     intrinsics: wp.array(dtype=wp.mat33),
     keys: wp.array3d(dtype=wp.uint64),
+    span: int,
     face_out: wp.array3d(dtype=int),
     barycentric: wp.array3d(dtype=wp.vec3),
     depth: wp.array3d(dtype=float),
 ) -> None:
-    """One thread per pixel: turn the winning key into face id, barycentrics and depth."""
-    image, row, column = wp.tid()
-    key = keys[image, row, column]
-    if key == EMPTY_KEY:
-        face_out[image, row, column] = -1
-        barycentric[image, row, column] = wp.vec3(0.0, 0.0, 0.0)
-        depth[image, row, column] = wp.inf
-        return
-    face = int(key & FACE_BITS)
-    corners = faces[face]
+    """One thread per `span` columns: turn keys into face ids, barycentrics and depths."""
+    image, row, part = wp.tid()
     K = intrinsics[image]
-    p0 = to_pixels(K, vertices[image, corners[0]])
-    p1 = to_pixels(K, vertices[image, corners[1]])
-    p2 = to_pixels(K, vertices[image, corners[2]])
-    b = edge_functions(p0, p1, p2, float(column) + 0.5, float(row) + 0.5)
-    total = b[0] + b[1] + b[2]
-    face_out[image, row, column] = face
-    barycentric[image, row, column] = wp.vec3(b[0] / total, b[1] / total, b[2] / total)
-    depth[image, row, column] = (b[0] * p0[2] + b[1] * p1[2] + b[2] * p2[2]) / total
+    for column in range(part * span, wp.min(part * span + span, keys.shape[2])):
+        key = keys[image, row, column]
+        if key == EMPTY_KEY:
+            face_out[image, row, column] = -1
+            barycentric[image, row, column] = wp.vec3(0.0, 0.0, 0.0)
+            depth[image, row, column] = wp.inf
+        else:
+            seen = seen_at(vertices, faces, K, key, image, row, column)
+            face_out[image, row, column] = seen.face
+            barycentric[image, row, column] = seen.barycentric
+            depth[image, row, column] = seen.depth
 
 
-def start(device: torch.device) -> None:
-    """Start Warp and compile or load this module's kernels for a device, once per process.
+def start() -> None:
+    """Start Warp, once per process and without a word."""
+    with _lock:
+        if not _loaded:
+            with _without_stderr():
+                wp.init()
+            _loaded.add(("warp", "started"))
 
-    Compiled kernels are cached on disk by Warp (`WARP_CACHE_PATH`, else the user's cache
-    folder); several processes may do this at once.
-    """
-    if str(device) in _started:
+
+@contextlib.contextmanager
+def _without_stderr() -> Generator[None]:
+    """Discard what native code writes to stderr: Warp warns of a missing CUDA driver there."""
+    if torch.cuda.is_available():
+        yield
         return
-    with _start_lock:
-        wp.init()
-        wp.load_module(draw.module, device=wp.device_from_torch(device))
-        _started.add(str(device))
+    saved = os.dup(2)
+    try:
+        with Path(os.devnull).open("wb") as sink:
+            os.dup2(sink.fileno(), 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
 
 
 def launch(
     kernel: wp.Kernel, dim: tuple[int, ...], inputs: list[object], device: torch.device
 ) -> None:
-    """Launch a kernel on torch's device and current stream."""
-    stream = wp.stream_from_torch(device) if device.type == "cuda" else None
+    """Launch a kernel on torch's device and current stream, once `start` has been called.
+
+    The first launch compiles the kernel's module, or loads it from Warp's cache on disk
+    (`WARP_CACHE_PATH`, else the user's cache folder); several processes may do so at once.
+    """
     target = wp.device_from_torch(device)
+    loaded = (kernel.module.name, str(device))
+    if loaded not in _loaded:
+        with _lock:
+            wp.load_module(kernel.module, device=target)
+            _loaded.add(loaded)
+    stream = wp.stream_from_torch(device) if device.type == "cuda" else None
     wp.launch(kernel, dim=dim, inputs=inputs, device=target, stream=stream, record_tape=False)
 
 
@@ -280,8 +334,10 @@ def z_buffer(
         (B, height, width) int64: depth bits << 32 | face id, −1 where empty.
     """
     device = vertices.device
-    start(device)
+    start()
     batch, (height, width) = vertices.shape[0], size
+    if faces.numel() and not 0 <= int(faces.min()) <= int(faces.max()) < vertices.shape[1]:
+        raise BadParameter("faces name vertices that do not exist", "pass the faces of this mesh")
     keys = torch.full((batch, height, width), -1, dtype=torch.int64, device=device)
     if large_area is None:
         large_area = LARGE_AREA if device.type == "cuda" else 2**31 - 1
@@ -297,6 +353,11 @@ def z_buffer(
     if set_aside:
         launch(draw_large, (batch, height, width), [*mesh, near, *aside, packed], device)
     return keys
+
+
+def columns_per_thread(device: torch.device, width: int) -> int:
+    """A thread per pixel on CUDA; per row on the CPU, where starting one costs as a pixel does."""
+    return 1 if device.type == "cuda" else width
 
 
 def mesh_arrays(vertices: torch.Tensor, faces: torch.Tensor, K: torch.Tensor) -> list[object]:
@@ -320,11 +381,14 @@ def fragments(
     face = torch.empty(keys.shape, dtype=torch.int32, device=keys.device)
     barycentric = torch.empty((*keys.shape, 3), dtype=torch.float32, device=keys.device)
     depth = torch.empty(keys.shape, dtype=torch.float32, device=keys.device)
+    span = columns_per_thread(keys.device, size[1])
     outputs = [
         wp.from_torch(keys, dtype=wp.uint64),
+        span,
         wp.from_torch(face),
         wp.from_torch(barycentric, dtype=wp.vec3),
         wp.from_torch(depth),
     ]
-    launch(resolve, tuple(keys.shape), [*mesh_arrays(vertices, faces, K), *outputs], keys.device)
+    dim = (*keys.shape[:2], -(-keys.shape[2] // span))
+    launch(resolve, dim, [*mesh_arrays(vertices, faces, K), *outputs], keys.device)
     return face, barycentric, depth
