@@ -157,8 +157,8 @@ def skin(body: Body, pose: Tensor, betas: Tensor, expression: Tensor, transl: Te
         positions.append(positions[parent] + (rotations[parent] @ offset)[..., 0])
     rotation, position = torch.stack(rotations, 1), torch.stack(positions, 1)
     shift = position - (rotation @ joints[..., None])[..., 0]
-    blended = torch.einsum("vj,bjab->bvab", body.skin_weights, rotation)
+    blended = torch.einsum("vj,njab->nvab", body.skin_weights, rotation)
     moved = (blended @ shaped[..., None])[..., 0] + torch.einsum(
-        "vj,bja->bva", body.skin_weights, shift
+        "vj,nja->nva", body.skin_weights, shift
     )
     return Skinned(moved + transl[:, None], position + transl[:, None])
