@@ -69,7 +69,10 @@ def _run(name: str, rest: list[str]) -> int:
     target: Callable[..., Any] = getattr(importlib.import_module(module), function)
     try:
         outcome = jsonargparse.auto_cli(
-            target, args=rest, as_positional=True, parser_kwargs={"prog": f"dressform {name}"}
+            target,
+            args=[_underscored(word) for word in rest],
+            as_positional=True,
+            prog=f"dressform {name}",
         )
     except InternalError:
         raise
@@ -81,6 +84,14 @@ def _run(name: str, rest: list[str]) -> int:
         print("dressform: interrupted", file=sys.stderr)
         return 130
     return outcome if isinstance(outcome, int) else 0
+
+
+def _underscored(word: str) -> str:
+    """Turn `--parent-pid=1` into `--parent_pid=1`: options are parameter names, both may be typed."""
+    if not word.startswith("--"):
+        return word
+    option, equals, value = word.partition("=")
+    return "--" + option[2:].replace("-", "_") + equals + value
 
 
 def _overview() -> str:

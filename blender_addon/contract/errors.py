@@ -285,6 +285,6 @@ def from_wire(fields: dict[str, Any]) -> DressformError:
     plain: dict[str, Any] = {}
     if isinstance(details, dict):
         plain = {str(key): value for key, value in details.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    plain.pop("cause", None)
-    plain.pop("next_step", None)
+    for name in ("self", "cause", "next_step"):
+        plain.pop(name, None)
     return kind(str(fields.get("cause", "")), str(fields.get("next_step", "")), **plain)

@@ -7,14 +7,16 @@ Pure parsing from `wire.Request` to a typed value. What fails raises `BadParamet
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
 from .camera import Camera
-from .errors import BadParameter
+from .errors import BadParameter, UnsupportedVersion
 from .pose import check_rotations
+from .versions import WIRE_VERSION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,6 +32,8 @@ LIBRARY_PREVIEW = "library.preview"
 BODY_TEMPLATE = "body.template"
 AVATAR_RENDER = "avatar.render"
 JOB_CANCEL = "job.cancel"
+
+_MODEL_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 
 Priority = Literal["interactive", "final", "job"]
 PRIORITIES: tuple[Priority, ...] = ("interactive", "final", "job")
@@ -133,6 +137,48 @@ def parse_avatar_render(request: Request) -> AvatarRender:
         priority=priority_of(params),
         stream=text(params, "stream", default=""),
     )
+
+
+def check_hello(request: Request) -> None:
+    """Check a `hello`: params wire (int) is the sender's version of the protocol.
+
+    Result params: wire (int), server (str, version), operations (list of str), device (str),
+    ready (bool: a worker can take work at once).
+
+    Raises:
+        UnsupportedVersion: the sender speaks another major version.
+    """
+    version = integer(request.params, "wire")
+    if version != WIRE_VERSION:
+        raise UnsupportedVersion(
+            f"the client speaks version {version} of the wire protocol, the server {WIRE_VERSION}",
+            version=WIRE_VERSION,
+        )
+
+
+def parse_job_cancel(request: Request) -> str:
+    """Return the id of the request that `job.cancel` is to end (param id: one of the sender's).
+
+    Result params: found (bool: it was still open and ends with `Cancelled`).
+    """
+    return text(request.params, "id")
+
+
+def parse_model_id(request: Request, name: str) -> str:
+    """Return the id of a model package: letters, digits, "-", "_" and ".", no leading dot.
+
+    `library.preview` names it by the param id (result array preview (H, W, 3 or 4) uint8),
+    `body.template` by the param body (result: see docs/wire.md).
+    """
+    value = text(request.params, name)
+    if not is_model_id(value):
+        raise BadParameter(f"{name} is not the id of a model package", field=name)
+    return value
+
+
+def is_model_id(value: str) -> bool:
+    """Whether a text can be the id of a model package, and so the name of its folder."""
+    return bool(_MODEL_ID.fullmatch(value))
 
 
 def priority_of(params: Mapping[str, Any]) -> Priority:

@@ -167,7 +167,13 @@ def request_id_of(frames: Sequence[Frame]) -> str:
 def _encode(header: dict[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]) -> list[Frame]:
     table: list[dict[str, Any]] = []
     frames: list[Frame] = []
+    if len(arrays) > MAX_ARRAYS or sum(a.nbytes for a in arrays.values()) > MAX_MESSAGE_BYTES:
+        raise TooLarge(
+            f"a message holds at most {MAX_ARRAYS} arrays and {MAX_MESSAGE_BYTES >> 20} MB"
+        )
     for name, array in arrays.items():
+        if array.nbytes > MAX_ARRAY_BYTES:
+            raise TooLarge(f"array {name} is over {MAX_ARRAY_BYTES >> 20} MB")
         if array.dtype.name not in DTYPES:
             raise BadMessage(f"array {name} has the dtype {array.dtype}, which may not travel")
         plain = np.ascontiguousarray(array, DTYPES[array.dtype.name])
@@ -280,12 +286,13 @@ def _decode_array(entry: Any, frame: Frame) -> tuple[str, np.ndarray[Any, np.dty
         raise BadMessage(f"array {name!r} has no shape of at most {MAX_DIMENSIONS} dimensions")
     sides: list[int] = []
     for side in cast("list[Any]", shape):
-        if not isinstance(side, int) or isinstance(side, bool) or side < 0:
+        # The upper bound matters where another side is 0: numpy refuses such shapes in its own way.
+        if not isinstance(side, int) or isinstance(side, bool) or not 0 <= side <= MAX_ARRAY_BYTES:
             raise BadMessage(f"array {name!r} has a shape with something other than sizes")
         sides.append(side)
     # Python integers do not overflow, so a shape made to overflow is caught here.
     expected = math.prod(sides) * DTYPES[dtype].itemsize
-    if expected > MAX_ARRAY_BYTES:
+    if math.prod(max(side, 1) for side in sides) > MAX_ARRAY_BYTES or expected > MAX_ARRAY_BYTES:
         raise TooLarge(f"array {name!r} is over {MAX_ARRAY_BYTES >> 20} MB")
     if expected != len(frame):
         raise BadMessage(f"array {name!r} should have {expected} bytes and has {len(frame)}")
