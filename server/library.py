@@ -70,6 +70,8 @@ class Library:
         """
         parts: list[str] = []
         self._collect(model, parts, depth=0)
+        if len(parts) == 1:
+            return parts[0]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
 
     def manifests(self) -> list[Manifest]:
@@ -104,6 +106,6 @@ class Library:
         if depth > _MAX_DEPTH:
             raise PackageDamaged(f"the requirements of {model!r} lead round in a circle")
         manifest = self.manifest(model)
-        parts.append(f"{manifest.id}={package_digest(manifest)}")
+        parts.append(package_digest(manifest))
         for _, required in sorted(manifest.requirements.items()):
             self._collect(required, parts, depth + 1)
