@@ -25,6 +25,14 @@ _library.define(
     " int width, Tensor table, Tensor first_rows, int texture_size, int supersampling,"
     " float near, float off_body_uv) -> (Tensor, Tensor, Tensor)"
 )
+_library.define(
+    "gather_texels(Tensor table, int size, Tensor uv, Tensor level, Tensor offset,"
+    " Tensor first_rows, float share) -> Tensor"
+)
+_library.define(
+    "scatter_texels(Tensor gradient, int rows, int size, Tensor uv, Tensor level, Tensor offset,"
+    " Tensor first_rows, float share) -> Tensor"
+)
 
 
 def rasterize(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -35,6 +43,11 @@ def rasterize(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
 def dressing_features(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
     """Return features, coverage and depth: `texture_warp.features` as an operator."""
     return torch.ops.dressform.dressing_features(*arguments)
+
+
+def gather_texels(*arguments: Any) -> Tensor:
+    """Return sums of looked-up samples: `texture_warp.gather`, differentiable in the table."""
+    return torch.ops.dressform.gather_texels(*arguments)
 
 
 def _rasterize(
@@ -88,9 +101,51 @@ def _dressing_features_fake(
     )
 
 
+def _gather_texels(*arguments: Any) -> Tensor:
+    from models import texture_warp
+
+    return texture_warp.gather(*arguments)
+
+
+def _gather_texels_fake(
+    table: Tensor, _size: int, _uv: Tensor, _level: Tensor, offset: Tensor, *_bags: Any
+) -> Tensor:
+    return table.new_empty((offset.shape[0] - 1, table.shape[1]))
+
+
+def _scatter_texels(*arguments: Any) -> Tensor:
+    from models import texture_warp
+
+    return texture_warp.scatter(*arguments)
+
+
+def _scatter_texels_fake(gradient: Tensor, rows: int, *_: Any) -> Tensor:
+    return gradient.new_empty((rows, gradient.shape[1]))
+
+
+def _keep_lookup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    del output
+    table, size, uv, level, offset, first_rows, share = inputs
+    ctx.save_for_backward(uv, level, offset, first_rows)
+    ctx.lookup = (table.shape[0], size, share)
+
+
+def _gather_texels_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    rows, size, share = ctx.lookup
+    table = torch.ops.dressform.scatter_texels(
+        gradient.contiguous(), rows, size, *ctx.saved_tensors, share
+    )
+    return table, None, None, None, None, None, None
+
+
 for _name, _real, _fake in (
     ("rasterize", _rasterize, _rasterize_fake),
     ("dressing_features", _dressing_features, _dressing_features_fake),
+    ("gather_texels", _gather_texels, _gather_texels_fake),
+    ("scatter_texels", _scatter_texels, _scatter_texels_fake),
 ):
     _library.impl(_name, _real, "CompositeExplicitAutograd")
     torch.library.register_fake(f"dressform::{_name}", _fake, lib=_library)
+torch.library.register_autograd(
+    "dressform::gather_texels", _gather_texels_backward, setup_context=_keep_lookup, lib=_library
+)

@@ -2,7 +2,7 @@
 
 A neural texture is a sum of levels of rising resolution (StylePeople, section 1.1). Assembled, it
 is a (C, S, S) image in the UV convention of SMPL-X: u to the right, v up, so that row 0 of
-the texture lies at v = 1. That flip happens in `_texels` and nowhere else.
+the texture lies at v = 1. That flip happens in the look-up and nowhere else.
 
 For rendering, the assembled texture is box-filtered into a `MipChain`. What the camera sees of
 the body's surface is a list of `SurfaceSamples`, which depends on pose and camera only (so
@@ -156,10 +156,8 @@ def sample(chain: MipChain, uv: Tensor, level: Tensor, texture: Tensor | None = 
     Returns:
         (N, C) in the chain's dtype, differentiable with respect to the chain.
     """
-    rows, weights = _texels(chain, uv, level, texture)
-    return functional.embedding_bag(
-        rows, chain.table, mode="sum", per_sample_weights=weights.to(chain.table.dtype)
-    )
+    offset = torch.arange(len(uv) + 1, device=uv.device)
+    return _look_up(chain, uv, level, offset, _first_rows(chain, texture, uv), 1.0)
 
 
 @dataclass(frozen=True)
@@ -191,21 +189,18 @@ def gather_features(
     Returns:
         The dresser's input, differentiable with respect to the chain.
     """
-    image_size = samples.shape[1] * samples.shape[2]
     counts = samples.offset.diff()
+    share = 1.0 / samples.per_pixel
     which = None
     if texture is not None:
-        which = texture[(samples.pixel // image_size).repeat_interleave(counts)]
-    level = samples.footprint + math.log2(chain.size)
-    rows, weights = _texels(chain, samples.uv, level, which)
-    share = 1.0 / samples.per_pixel
-    values = functional.embedding_bag(
-        rows.flatten(),
-        chain.table,
-        samples.offset * rows.shape[1],
-        mode="sum",
-        per_sample_weights=(weights * share).flatten().to(chain.table.dtype),
-        include_last_offset=True,
+        which = texture[samples.pixel // (samples.shape[1] * samples.shape[2])]
+    values = _look_up(
+        chain,
+        samples.uv,
+        samples.footprint + math.log2(chain.size),
+        samples.offset,
+        _first_rows(chain, which, samples.pixel),
+        share,
     )
     features = values.new_zeros((math.prod(samples.shape), chain.channels + 2))
     coverage = counts.to(torch.float32) * share
@@ -247,10 +242,6 @@ def dressing_features(
         )
         return gather_features(samples, chain, texture)
     check_mesh(vertices, faces, K, size, near)
-    if texture is None:
-        first_rows = torch.zeros(len(vertices), dtype=torch.int32, device=vertices.device)
-    else:
-        first_rows = (texture * chain.rows).to(torch.int32)
     features, coverage, depth = operators.dressing_features(
         vertices.detach().contiguous(),
         faces.to(torch.int32).contiguous(),
@@ -258,7 +249,7 @@ def dressing_features(
         supersampled(K.detach(), supersampling),
         *size,
         chain.table.detach(),
-        first_rows,
+        _first_rows(chain, texture, vertices),
         chain.size,
         supersampling,
         near,
@@ -267,8 +258,45 @@ def dressing_features(
     return DressingInput(features.permute(0, 3, 1, 2), coverage[:, None], depth)
 
 
+def _first_rows(chain: MipChain, texture: Tensor | None, like: Tensor) -> Tensor:
+    """Return where each entry's texture begins in the table, (len(like),) int32."""
+    if texture is None:
+        return torch.zeros(len(like), dtype=torch.int32, device=like.device)
+    return (texture * chain.rows).to(torch.int32)
+
+
+def _look_up(
+    chain: MipChain, uv: Tensor, level: Tensor, offset: Tensor, first_rows: Tensor, share: float
+) -> Tensor:
+    """Look bags of samples up and add them: the arguments of `texture_warp.gather`."""
+    if chain.table.dtype == torch.float32:
+        bags = (offset.contiguous(), first_rows, share)
+        return operators.gather_texels(
+            chain.table, chain.size, uv.contiguous(), level.contiguous(), *bags
+        )
+    return look_up_in_torch(chain, uv, level, offset, first_rows, share)
+
+
+def look_up_in_torch(
+    chain: MipChain, uv: Tensor, level: Tensor, offset: Tensor, first_rows: Tensor, share: float
+) -> Tensor:
+    """Do what `texture_warp.gather` does in plain torch, for any dtype of the table.
+
+    It is the reference of the kernel; its backward pass takes several times as long.
+    """
+    rows, weights = _texels(chain, uv, level, first_rows.repeat_interleave(offset.diff()).long())
+    return functional.embedding_bag(
+        rows.flatten(),
+        chain.table,
+        offset * rows.shape[1],
+        mode="sum",
+        per_sample_weights=(weights * share).flatten().to(chain.table.dtype),
+        include_last_offset=True,
+    )
+
+
 def _texels(
-    chain: MipChain, uv: Tensor, level: Tensor, texture: Tensor | None
+    chain: MipChain, uv: Tensor, level: Tensor, first_rows: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Return the rows (N, 8) int64 and weights (N, 8) float32 of a trilinear look-up."""
     last = int(math.log2(chain.size))
@@ -277,13 +305,12 @@ def _texels(
     blend = level - fine
     # Row 0 of the texture lies at v = 1.
     position = torch.stack([uv[:, 0], 1.0 - uv[:, 1]], dim=1).clamp(0.0, 1.0)
-    first = torch.zeros_like(fine, dtype=torch.int64) if texture is None else texture * chain.rows
     rows: list[Tensor] = []
     weights: list[Tensor] = []
     for step, share in ((fine, 1.0 - blend), ((fine + 1).clamp(max=last), blend)):
         size = chain.size >> step.long()
         # The levels before one of this size hold 4/3 (S² − size²) texels.
-        start = first + (4 * (chain.size * chain.size - size * size)) // 3
+        start = first_rows + (4 * (chain.size * chain.size - size * size)) // 3
         # Texel centres are at (i + 0.5) / size.
         at = position * size[:, None] - 0.5
         corner = at.floor()

@@ -1,7 +1,8 @@
-"""Texture look-up fused into one Warp kernel, for rendering without gradients.
+"""Trilinear texture look-up in Warp.
 
-It computes what `texture.surface_samples` and `texture.gather_features` compute, for every
-sub-pixel of the z-buffer, without writing the samples down.
+`gather` and its adjoint `scatter` serve training. `features`, for rendering, computes what
+`surface.surface_samples` and `texture.gather_features` compute, straight from the z-buffer and
+without writing the samples down. `texture.texels` is the same look-up in torch.
 """
 
 # pyright: reportInvalidTypeForm=false, reportIndexIssue=false, reportArgumentType=false
@@ -30,34 +31,62 @@ def footprint(first: wp.vec2, second: wp.vec2, third: wp.vec2, depth: float, are
     return wp.clamp(0.5 * wp.log2(uv_area * depth * depth / wp.abs(area)), -16.0, 0.0)
 
 
+@wp.struct
+class Lookup:
+    """The four rows and weights of a bilinear look-up in one level."""
+
+    rows: wp.vec4i
+    weights: wp.vec4
+
+
+@wp.func
+def bilinear(first: int, size: int, level: int, uv: wp.vec2, share: float) -> Lookup:
+    """Find the texels of one level of a chain; the same steps as `texture.bilinear_texels`."""
+    level_size = size >> level
+    # The levels before this one hold 4/3 (S² − size²) texels.
+    start = first + (4 * (size * size - level_size * level_size)) // 3
+    x = wp.clamp(uv[0], 0.0, 1.0) * float(level_size) - 0.5
+    y = wp.clamp(1.0 - uv[1], 0.0, 1.0) * float(level_size) - 0.5
+    column = int(wp.floor(x))
+    row = int(wp.floor(y))
+    x_part = x - wp.floor(x)
+    y_part = y - wp.floor(y)
+    left = wp.max(column, 0)
+    right = wp.min(column + 1, level_size - 1)
+    upper = start + wp.max(row, 0) * level_size
+    lower = start + wp.min(row + 1, level_size - 1) * level_size
+    found = Lookup()
+    found.rows = wp.vec4i(upper + left, upper + right, lower + left, lower + right)
+    found.weights = wp.vec4(
+        share * (1.0 - y_part) * (1.0 - x_part),
+        share * (1.0 - y_part) * x_part,
+        share * y_part * (1.0 - x_part),
+        share * y_part * x_part,
+    )
+    return found
+
+
+# Warp takes types and functions from closures: below, one kernel per number of channels.
+
+
 @functools.cache
-def kernel_for(channels: int) -> Any:  # noqa: PLR0915 - Warp takes nested functions
-    """Return the kernel for textures of this many channels."""
-    texel = wp.types.vector(length=channels, dtype=wp.float32)
+def texel_type(channels: int) -> Any:
+    """Return Warp's type of one table row."""
+    return wp.types.vector(length=channels, dtype=wp.float32)
+
+
+@functools.cache
+def trilinear_for(channels: int) -> Any:
+    texel = texel_type(channels)
 
     @wp.func
-    def bilinear(table: wp.array(dtype=texel), start: int, u: float, v: float, size: int) -> texel:
-        """Interpolate in one level whose first row is `start`; (u, v) in 0…1, v down."""
-        x = u * float(size) - 0.5
-        y = v * float(size) - 0.5
-        column = int(wp.floor(x))
-        row = int(wp.floor(y))
-        x_part = x - wp.floor(x)
-        y_part = y - wp.floor(y)
-        left = wp.max(column, 0)
-        right = wp.min(column + 1, size - 1)
-        upper = start + wp.max(row, 0) * size
-        lower = start + wp.min(row + 1, size - 1) * size
+    def weighted(table: wp.array(dtype=texel), at: Lookup) -> texel:
         return (
-            table[upper + left] * ((1.0 - y_part) * (1.0 - x_part))
-            + table[upper + right] * ((1.0 - y_part) * x_part)
-            + table[lower + left] * (y_part * (1.0 - x_part))
-            + table[lower + right] * (y_part * x_part)
+            table[at.rows[0]] * at.weights[0]
+            + table[at.rows[1]] * at.weights[1]
+            + table[at.rows[2]] * at.weights[2]
+            + table[at.rows[3]] * at.weights[3]
         )
-
-    @wp.func
-    def level_start(size: int, level_size: int) -> int:
-        return (4 * (size * size - level_size * level_size)) // 3
 
     @wp.func
     def trilinear(
@@ -65,17 +94,81 @@ def kernel_for(channels: int) -> Any:  # noqa: PLR0915 - Warp takes nested funct
     ) -> texel:
         within = wp.clamp(level, 0.0, float(last))
         fine = int(wp.floor(within))
-        coarse = wp.min(fine + 1, last)
         blend = within - wp.floor(within)
-        u = wp.clamp(uv[0], 0.0, 1.0)
-        v = wp.clamp(1.0 - uv[1], 0.0, 1.0)
-        fine_size = size >> fine
-        value = bilinear(table, first + level_start(size, fine_size), u, v, fine_size)
+        value = weighted(table, bilinear(first, size, fine, uv, 1.0 - blend))
         if blend > 0.0:
-            coarse_size = size >> coarse
-            other = bilinear(table, first + level_start(size, coarse_size), u, v, coarse_size)
-            value = value * (1.0 - blend) + other * blend
+            value += weighted(table, bilinear(first, size, fine + 1, uv, blend))
         return value
+
+    return trilinear
+
+
+@functools.cache
+def gather_for(channels: int) -> Any:
+    texel, trilinear = texel_type(channels), trilinear_for(channels)
+
+    @wp.kernel(module="unique")
+    def gather(
+        table: wp.array(dtype=texel),
+        size: int,
+        last: int,
+        uv: wp.array(dtype=wp.vec2),
+        level: wp.array(dtype=float),
+        offset: wp.array(dtype=wp.int64),
+        first: wp.array(dtype=int),
+        share: float,
+        out: wp.array(dtype=texel),
+    ) -> None:
+        """One thread per bag: add up the looked-up samples offset[bag] … offset[bag + 1]."""
+        bag = wp.tid()
+        total = texel()
+        for index in range(int(offset[bag]), int(offset[bag + 1])):
+            total += trilinear(table, first[bag], size, last, uv[index], level[index])
+        out[bag] = total * share
+
+    return gather
+
+
+@functools.cache
+def scatter_for(channels: int) -> Any:
+    texel = texel_type(channels)
+
+    @wp.func
+    def add(table: wp.array(dtype=texel), at: Lookup, value: texel) -> None:
+        wp.atomic_add(table, at.rows[0], value * at.weights[0])
+        wp.atomic_add(table, at.rows[1], value * at.weights[1])
+        wp.atomic_add(table, at.rows[2], value * at.weights[2])
+        wp.atomic_add(table, at.rows[3], value * at.weights[3])
+
+    @wp.kernel(module="unique")
+    def scatter(
+        table: wp.array(dtype=texel),
+        size: int,
+        last: int,
+        uv: wp.array(dtype=wp.vec2),
+        level: wp.array(dtype=float),
+        offset: wp.array(dtype=wp.int64),
+        first: wp.array(dtype=int),
+        share: float,
+        out: wp.array(dtype=texel),
+    ) -> None:
+        """The adjoint of `gather`: one thread per bag adds its gradient `out` to the table."""
+        bag = wp.tid()
+        value = out[bag] * share
+        for index in range(int(offset[bag]), int(offset[bag + 1])):
+            within = wp.clamp(level[index], 0.0, float(last))
+            fine = int(wp.floor(within))
+            blend = within - wp.floor(within)
+            add(table, bilinear(first[bag], size, fine, uv[index], 1.0 - blend), value)
+            if blend > 0.0:
+                add(table, bilinear(first[bag], size, fine + 1, uv[index], blend), value)
+
+    return scatter
+
+
+@functools.cache
+def dress_for(channels: int) -> Any:
+    texel, trilinear = texel_type(channels), trilinear_for(channels)
 
     @wp.kernel(module="unique")
     def dress(
@@ -88,7 +181,6 @@ def kernel_for(channels: int) -> Any:  # noqa: PLR0915 - Warp takes nested funct
         first_rows: wp.array(dtype=int),
         size: int,
         last: int,
-        level_offset: float,
         s: int,
         off_body: float,
         span: int,
@@ -117,7 +209,7 @@ def kernel_for(channels: int) -> Any:  # noqa: PLR0915 - Warp takes nested funct
                     uv2 = corner_uv[seen.face, 2]
                     b = seen.barycentric
                     uv = uv0 * b[0] + uv1 * b[1] + uv2 * b[2]
-                    level = footprint(uv0, uv1, uv2, seen.depth, seen.area) + level_offset
+                    level = footprint(uv0, uv1, uv2, seen.depth, seen.area) + float(last)
                     total += trilinear(table, first, size, last, uv, level)
                     uv_total += uv * 2.0 - wp.vec2(1.0, 1.0)
                     count += 1
@@ -131,7 +223,80 @@ def kernel_for(channels: int) -> Any:  # noqa: PLR0915 - Warp takes nested funct
             coverage[image, row, column] = covered
             depth[image, row, column] = nearest
 
-    return dress, texel
+    return dress
+
+
+def gather(
+    table: torch.Tensor,
+    size: int,
+    uv: torch.Tensor,
+    level: torch.Tensor,
+    offset: torch.Tensor,
+    first_rows: torch.Tensor,
+    share: float,
+) -> torch.Tensor:
+    """Look bags of samples up in a mip chain and add each bag up.
+
+    Args:
+        table: (rows, C) float32.
+        size: of the chain's finest level.
+        uv: (N, 2) float32.
+        level: (N,) float32 level of detail.
+        offset: (P + 1,) int64: bag p holds samples offset[p] … offset[p + 1] − 1.
+        first_rows: (P,) int32 where each bag's texture begins in the table.
+        share: factor of every sample.
+
+    Returns:
+        (P, C) float32.
+    """
+    out = table.new_empty((len(first_rows), table.shape[1]))
+    _launch_bags(gather_for(table.shape[1]), table, size, uv, level, offset, first_rows, share, out)
+    return out
+
+
+def scatter(
+    gradient: torch.Tensor,
+    rows: int,
+    size: int,
+    uv: torch.Tensor,
+    level: torch.Tensor,
+    offset: torch.Tensor,
+    first_rows: torch.Tensor,
+    share: float,
+) -> torch.Tensor:
+    """Return the gradient (rows, C) of the table from that of `gather`'s result (P, C)."""
+    table = gradient.new_zeros((rows, gradient.shape[1]))
+    _launch_bags(
+        scatter_for(table.shape[1]), table, size, uv, level, offset, first_rows, share, gradient
+    )
+    return table
+
+
+def _launch_bags(
+    kernel: Any,
+    table: torch.Tensor,
+    size: int,
+    uv: torch.Tensor,
+    level: torch.Tensor,
+    offset: torch.Tensor,
+    first_rows: torch.Tensor,
+    share: float,
+    out: torch.Tensor,
+) -> None:
+    raster_warp.start()
+    texel = texel_type(table.shape[1])
+    inputs = [
+        wp.from_torch(table.detach(), dtype=texel),
+        size,
+        size.bit_length() - 1,
+        wp.from_torch(uv, dtype=wp.vec2),
+        wp.from_torch(level),
+        wp.from_torch(offset),
+        wp.from_torch(first_rows),
+        share,
+        wp.from_torch(out.detach(), dtype=texel),
+    ]
+    raster_warp.launch(kernel, (len(first_rows),), inputs, table.device)
 
 
 def features(
@@ -165,17 +330,15 @@ def features(
     out = torch.empty((batch, height, width, channels + 2), dtype=torch.float32, device=device)
     coverage = torch.empty((batch, height, width), dtype=torch.float32, device=device)
     depth = torch.empty_like(coverage)
-    kernel, texel = kernel_for(channels)
     span = raster_warp.columns_per_thread(device, width)
     inputs = [
         *raster_warp.mesh_arrays(vertices, faces, K),
         wp.from_torch(keys, dtype=wp.uint64),
         wp.from_torch(corner_uv, dtype=wp.vec2),
-        wp.from_torch(table, dtype=texel),
+        wp.from_torch(table, dtype=texel_type(channels)),
         wp.from_torch(first_rows),
         texture_size,
         texture_size.bit_length() - 1,
-        float(texture_size.bit_length() - 1),
         supersampling,
         off_body,
         span,
@@ -183,5 +346,5 @@ def features(
         wp.from_torch(coverage),
         wp.from_torch(depth),
     ]
-    raster_warp.launch(kernel, (batch, height, -(-width // span)), inputs, device)
+    raster_warp.launch(dress_for(channels), (batch, height, -(-width // span)), inputs, device)
     return out, coverage, depth
