@@ -8,7 +8,6 @@ Blender's main thread and from render threads; what blocks says so.
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,8 @@ from urllib.parse import urlsplit
 import bpy
 
 from .client import Client
-from .contract.errors import DressformError, ServerUnreachable, SetupError
-from .local_server import LocalServer
+from .contract.errors import DressformError, SetupError
+from .local_server import PYTHON_VARIABLE, LocalServer, server_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from .contract.wire import Reply
 
 ENDPOINT_VARIABLE = "DRESSFORM_ENDPOINT"
-PYTHON_VARIABLE = "DRESSFORM_PYTHON"
 LIBRARY_VARIABLE = "DRESSFORM_LIBRARY"
 
 ATTEMPT_SECONDS = 120.0
@@ -93,29 +91,6 @@ def check_allowed(endpoint: str) -> None:
         )
 
 
-def server_command(wanted: ServerSettings) -> list[str]:
-    """Return the command that starts a server, without its options.
-
-    Raises:
-        SetupError: none is known.
-    """
-    if wanted.python:
-        if not Path(wanted.python).exists():
-            raise SetupError(
-                f"the server's Python {wanted.python} does not exist",
-                "correct it in the extension's preferences (or DRESSFORM_PYTHON)",
-            )
-        return [wanted.python, "-m", "scripts.cli", "serve"]
-    found = shutil.which("dressform")
-    if found:
-        return [found, "serve"]
-    raise SetupError(
-        "no model server is known",
-        "set the server's Python or an endpoint in the extension's preferences "
-        "(or DRESSFORM_PYTHON / DRESSFORM_ENDPOINT)",
-    )
-
-
 class Connection:
     """The server that this Blender talks to; owns the local one."""
 
@@ -163,9 +138,11 @@ class Connection:
             return self._local.endpoint
 
     def _start(self, wanted: ServerSettings) -> LocalServer:
-        command = [*server_command(wanted), "--device", wanted.device]
         return LocalServer.start(
-            command, library=Path(wanted.library) if wanted.library else None, log=log_file()
+            server_command(wanted.python),
+            library=Path(wanted.library) if wanted.library else None,
+            log=log_file(),
+            options=("--device", wanted.device),
         )
 
     def start_in_background(self, when_done: Callable[[], None] | None = None) -> None:
@@ -242,7 +219,3 @@ def current() -> Connection:
     """Return this process's connection."""
     return _connection
 
-
-def unreachable(error: DressformError) -> bool:
-    """Tell whether an error means that no server answers."""
-    return isinstance(error, ServerUnreachable)

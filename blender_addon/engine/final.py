@@ -12,15 +12,14 @@ from typing import TYPE_CHECKING
 import bpy
 import numpy as np
 
-from .. import connection
+from .. import connection, error_log
 from ..client import Client
 from ..contract.errors import Cancelled, DressformError, InternalError
 from ..scene.cameras import scene_camera
 from ..scene.people import Person, visible_people
 from ..scene.projection import Border, border_pixels
-from ..ui import errors_log
 from .compose import RenderedFrame, render_frame
-from .pixels import Layer, blender_depth, pass_values
+from .pixels import Layer, blender_depth, composite, pass_values
 from .viewport import Viewport
 
 if TYPE_CHECKING:
@@ -73,8 +72,8 @@ class DressformRenderEngine(bpy.types.RenderEngine):
 
     def _fail(self, error: DressformError) -> None:
         # Only a report makes bpy.ops.render.render raise and a background render exit with 1.
-        errors_log.record("Render", error)
-        self.report({"ERROR"}, errors_log.sentence(error))
+        error_log.record("Render", error)
+        self.report({"ERROR"}, error_log.sentence(error))
 
     def _render(self, depsgraph: bpy.types.Depsgraph) -> None:
         scene = depsgraph.scene
@@ -88,7 +87,7 @@ class DressformRenderEngine(bpy.types.RenderEngine):
     def _frame(self, people: list[Person], camera: Camera, *, masks: bool) -> RenderedFrame:
         link = connection.current()
         if not people:
-            return render_frame(people, camera, _nobody, masks=masks, on_person=_silent)
+            return RenderedFrame(layer=composite([], camera.height, camera.width), digests={})
         self.update_stats("Dressform", "Waiting for the model server")
         client = Client(link.endpoint())  # one socket for each render call: we may be in a thread
         try:
@@ -177,14 +176,6 @@ def _pass_images(layer: Layer) -> dict[str, np.ndarray]:
     if layer.masks is not None:
         images |= {name: layer.masks[..., index] for index, name in enumerate(MASK_PASSES)}
     return images
-
-
-def _nobody(_request: AvatarRender, _name: str) -> Reply:
-    raise InternalError("a frame without people asked for one")
-
-
-def _silent(_name: str, _index: int, _count: int) -> None:
-    return
 
 
 CLASSES = (DressformRenderEngine,)

@@ -225,3 +225,13 @@ def rest_matrices(rig: bpy.types.Object) -> NDArray[np.float64]:
     from .people import ordered_matrices
 
     return ordered_matrices(rig.data.bones, "matrix_local", rig.name)
+
+
+def reset_sliders(rig: bpy.types.Object) -> None:
+    """Set the sliders of a person to the values they were made with."""
+    person = rig.dressform
+    names = [beta_name(index) for index in range(person.betas)]
+    names += [expression_name(index) for index in range(person.expressions)]
+    for name in names:
+        rig[name] = rig.id_properties_ui(name).as_dict()["default"]
+    rig.update_tag()

@@ -1,0 +1,178 @@
+"""What the server's library holds: avatars, their previews, and body templates. No bpy.
+
+The functions block (they are called from jobs, or in background mode); what they found is kept.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .client import Client
+from .contract.errors import BadMessage, UnknownModel
+from .contract.operations import BODY_TEMPLATE, LIBRARY_LIST, LIBRARY_PREVIEW
+from .scene.stand_in import BodyTemplate, parse_template
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from numpy.typing import NDArray
+
+    from .contract.wire import Reply
+
+ATTEMPT_SECONDS = 30.0
+PATIENCE_SECONDS = 90.0
+"""A server that starts on a slow machine takes its time to load the models."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Avatar:
+    """An avatar of the library.
+
+    Attributes:
+        id: its name in the library.
+        name: what people call it.
+        digest: of its package.
+        licence: SPDX identifier or a sentence.
+        body: id of the body that it wears.
+        betas: its own shape.
+    """
+
+    id: str
+    name: str
+    digest: str
+    licence: str
+    body: str
+    betas: tuple[float, ...]
+
+
+@dataclass(kw_only=True)
+class Library:
+    """What was learned of a server's library so far.
+
+    Attributes:
+        avatars: in the server's order.
+        previews: avatar id → (H, W, 4) float32 sRGB, top row first.
+        templates: body id → template.
+    """
+
+    avatars: list[Avatar] = field(default_factory=list[Avatar])
+    previews: dict[str, NDArray[np.float32]] = field(
+        default_factory=dict[str, "NDArray[np.float32]"]
+    )
+    templates: dict[str, BodyTemplate] = field(default_factory=dict[str, BodyTemplate])
+
+    def avatar(self, avatar_id: str) -> Avatar:
+        """Return the avatar of this id.
+
+        Raises:
+            UnknownModel: the library has none; names those it has.
+        """
+        for avatar in self.avatars:
+            if avatar.id == avatar_id:
+                return avatar
+        known = ", ".join(avatar.id for avatar in self.avatars) or "none"
+        raise UnknownModel(
+            f"the server's library has no avatar {avatar_id!r}", f"choose one of: {known}"
+        )
+
+    def first_or(self, avatar_id: str) -> Avatar:
+        """Return the avatar of this id, the first of the library when the id is empty.
+
+        Raises:
+            UnknownModel: there is none.
+        """
+        if avatar_id or not self.avatars:
+            return self.avatar(avatar_id)
+        return self.avatars[0]
+
+
+known = Library()
+"""The library as last fetched; the panel draws from it and never waits."""
+
+
+def fetch(
+    endpoint: str,
+    *,
+    previews: bool = True,
+    should_stop: Callable[[], bool] | None = None,
+    revive: Callable[[], None] | None = None,
+) -> Library:
+    """Ask for the avatars (and previews), remember and return them."""
+    client = Client(endpoint)
+    try:
+
+        def ask(operation: str, **params: Any) -> Reply:
+            return client.call(
+                operation,
+                params,
+                timeout=ATTEMPT_SECONDS,
+                patience=PATIENCE_SECONDS,
+                should_stop=should_stop,
+                revive=revive,
+            )
+
+        listed = ask(LIBRARY_LIST).params.get("models", [])
+        known.avatars = [parse_avatar(model) for model in listed if model.get("kind") == "avatar"]
+        for avatar in known.avatars if previews else ():
+            if avatar.id not in known.previews:
+                reply = ask(LIBRARY_PREVIEW, id=avatar.id)
+                known.previews[avatar.id] = parse_preview(reply.arrays.get("preview"))
+    finally:
+        client.close()
+    return known
+
+
+def fetch_template(
+    endpoint: str,
+    body: str,
+    *,
+    should_stop: Callable[[], bool] | None = None,
+    revive: Callable[[], None] | None = None,
+) -> BodyTemplate:
+    """Return a body's template, asking for it the first time."""
+    if body not in known.templates:
+        client = Client(endpoint)
+        try:
+            reply = client.call(
+                BODY_TEMPLATE,
+                {"body": body},
+                timeout=ATTEMPT_SECONDS,
+                patience=PATIENCE_SECONDS,
+                should_stop=should_stop,
+                revive=revive,
+            )
+        finally:
+            client.close()
+        known.templates[body] = parse_template(reply.params, reply.arrays)
+    return known.templates[body]
+
+
+def parse_avatar(model: Mapping[str, Any]) -> Avatar:
+    """Read one entry of `library.list`.
+
+    Raises:
+        BadMessage: it has no id or no body.
+    """
+    if not isinstance(model.get("id"), str) or not isinstance(model.get("body"), str):
+        raise BadMessage("an avatar of the library has no id or no body")
+    betas = model.get("betas") or ()
+    return Avatar(
+        id=model["id"],
+        name=str(model.get("name") or model["id"]),
+        digest=str(model.get("digest", "")),
+        licence=str(model.get("licence", "")),
+        body=model["body"],
+        betas=tuple(float(beta) for beta in betas),
+    )
+
+
+def parse_preview(preview: Any) -> NDArray[np.float32]:
+    """Return a preview (H, W, 3|4) of bytes as (H, W, 4) floats; grey when there is none."""
+    if preview is None or preview.ndim != 3 or preview.shape[2] not in (3, 4):
+        return np.full((1, 1, 4), 0.5, np.float32)
+    image = np.ones((*preview.shape[:2], 4), np.float32)
+    image[..., : preview.shape[2]] = preview / np.float32(255)
+    return image

@@ -1,0 +1,48 @@
+"""Registers the extension's parts with Blender, and takes them out again."""
+
+from __future__ import annotations
+
+import atexit
+
+import bpy
+
+from . import connection
+from .engine import final
+from .scene import properties
+from .ui import gallery, operators, panels, preferences, settings
+
+_registered = False
+
+
+def register() -> None:
+    """Register every class and property."""
+    global _registered  # noqa: PLW0603: Blender knows one extension of this name
+    for kind in preferences.CLASSES:
+        bpy.utils.register_class(kind)
+    properties.register()
+    gallery.register()
+    settings.register()
+    for kind in (*operators.CLASSES, *final.CLASSES):
+        bpy.utils.register_class(kind)
+    panels.register()
+    _registered = True
+    # A RenderEngine that is still registered when the interpreter ends hangs or crashes Blender.
+    atexit.register(unregister)
+
+
+def unregister() -> None:
+    """Undo `register` and stop the server that we started; does nothing the second time."""
+    global _registered  # noqa: PLW0603
+    if not _registered:
+        return
+    _registered = False
+    atexit.unregister(unregister)
+    panels.unregister()
+    for kind in (*final.CLASSES, *reversed(operators.CLASSES)):
+        bpy.utils.unregister_class(kind)
+    settings.unregister()
+    gallery.unregister()
+    properties.unregister()
+    for kind in reversed(preferences.CLASSES):
+        bpy.utils.unregister_class(kind)
+    connection.current().stop()

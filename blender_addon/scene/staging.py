@@ -1,0 +1,140 @@
+"""Scenes made by a script: engine, camera moves and frame range around a person."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import bpy
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FACTORY_TRANSFORMS = ("AgX", "Filmic")
+"""View transforms that a new scene may have without anybody having chosen them."""
+
+
+def prepare_scene(scene: bpy.types.Scene) -> bool:
+    """Let a scene render with Dressform in the Standard view, as its first person is added.
+
+    Returns:
+        Whether anything was changed. A scene that renders with Dressform already is left alone.
+    """
+    if scene.render.engine == "DRESSFORM":
+        return False
+    scene.render.engine = "DRESSFORM"
+    if scene.view_settings.view_transform in FACTORY_TRANSFORMS:
+        scene.view_settings.view_transform = "Standard"
+    return True
+
+
+def add_camera(
+    scene: bpy.types.Scene, rig: bpy.types.Object, move: str, frames: tuple[int, int]
+) -> bpy.types.Object:
+    """Add the scene's camera, moving around a person.
+
+    Args:
+        rig: who it looks at; its motion is keyed already.
+        move: one of `CAMERA_MOVES`.
+        frames: first and last frame of the move.
+    """
+    data = bpy.data.cameras.new("Camera")
+    camera = bpy.data.objects.new("Camera", data)
+    scene.collection.objects.link(camera)
+    scene.camera = camera
+    CAMERA_MOVES[move](scene, rig, camera, frames)
+    return camera
+
+
+def _orbit(
+    scene: bpy.types.Scene,
+    rig: bpy.types.Object,
+    camera: bpy.types.Object,
+    frames: tuple[int, int],
+) -> None:
+    """Once around the person, at chest height."""
+    camera.data.lens = 50.0
+    target = _aim(scene, camera, (0.0, 0.0, 0.95))
+    _follow(target, rig)
+    camera.parent = target
+    for frame in range(frames[0], frames[1] + 1):
+        angle = 2.0 * math.pi * (frame - frames[0]) / (frames[1] - frames[0] + 1)
+        _key_location(camera, (3.6 * math.sin(angle), -3.6 * math.cos(angle), 0.3), frame)
+
+
+def _walk_past(
+    scene: bpy.types.Scene,
+    rig: bpy.types.Object,
+    camera: bpy.types.Object,
+    frames: tuple[int, int],
+) -> None:
+    """The person walks past; the camera moves along slowly and turns after them."""
+    camera.data.lens = 40.0
+    target = _aim(scene, camera, (0.0, 0.0, 0.9))
+    _follow(target, rig)
+    start, end = (_pelvis(scene, rig, frame) for frame in frames)
+    middle = [(a + b) / 2 for a, b in zip(start, end, strict=True)]
+    along = [b - a for a, b in zip(start, end, strict=True)]
+    length = math.hypot(along[0], along[1]) or 1.0
+    side = (along[1] / length, -along[0] / length)
+    for frame, part in ((frames[0], -0.15), (frames[1], 0.35)):
+        position = (
+            middle[0] + side[0] * 2.9 + along[0] * part,
+            middle[1] + side[1] * 2.9 + along[1] * part,
+            1.15 + 0.3 * part,
+        )
+        _key_location(camera, position, frame)
+
+
+def _static(
+    scene: bpy.types.Scene,
+    rig: bpy.types.Object,
+    camera: bpy.types.Object,
+    frames: tuple[int, int],
+) -> None:
+    """Still, in front of where the person starts."""
+    camera.data.lens = 50.0
+    pelvis = _pelvis(scene, rig, frames[0])
+    camera.location = (pelvis[0], pelvis[1] - 4.2, 1.0)
+    camera.rotation_euler = (math.pi / 2, 0.0, 0.0)
+
+
+CAMERA_MOVES: dict[
+    str,
+    Callable[[bpy.types.Scene, bpy.types.Object, bpy.types.Object, tuple[int, int]], None],
+] = {"orbit": _orbit, "walk-past": _walk_past, "static": _static}
+"""Camera moves by name."""
+
+
+def _aim(
+    scene: bpy.types.Scene, camera: bpy.types.Object, location: tuple[float, float, float]
+) -> bpy.types.Object:
+    target = bpy.data.objects.new("Camera Target", None)
+    target.location = location
+    scene.collection.objects.link(target)
+    constraint = camera.constraints.new("TRACK_TO")
+    constraint.target = target
+    constraint.track_axis, constraint.up_axis = "TRACK_NEGATIVE_Z", "UP_Y"
+    return target
+
+
+def _follow(target: bpy.types.Object, rig: bpy.types.Object) -> None:
+    """Keep the target over the person, at its own height: a camera that bobs looks wrong."""
+    constraint = target.constraints.new("COPY_LOCATION")
+    constraint.target, constraint.subtarget = rig, "pelvis"
+    constraint.use_z = False
+
+
+def _key_location(
+    ob: bpy.types.Object, position: tuple[float, float, float], frame: int
+) -> None:
+    ob.location = position
+    ob.keyframe_insert("location", frame=frame)
+
+
+def _pelvis(scene: bpy.types.Scene, rig: bpy.types.Object, frame: int) -> list[float]:
+    scene.frame_set(frame)
+    depsgraph = bpy.context.evaluated_depsgraph_get()
+    posed = rig.evaluated_get(depsgraph)
+    return list(posed.matrix_world @ posed.pose.bones["pelvis"].head)
+

@@ -1,0 +1,74 @@
+"""The avatars of the library as a gallery with pictures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import bpy.utils.previews
+import numpy as np
+
+from .. import library
+
+if TYPE_CHECKING:
+    import bpy
+    from numpy.typing import NDArray
+
+ICON_SIDE = 128
+
+_icons: Any = None
+_shown: dict[str, tuple[str, str, str, int, int]] = {}
+_items: list[tuple[str, str, str, int, int]] = []
+
+
+def items(_self: Any, _context: bpy.types.Context | None) -> list[tuple[str, str, str, int, int]]:
+    """Return the gallery's entries; Blender needs the same objects again and again."""
+    return _items or [_EMPTY]
+
+
+_EMPTY = ("", "No avatars yet", "Start the server, then Refresh", 0, 0)
+
+
+def refresh() -> None:
+    """Rebuild the entries from what the library is known to hold (main thread only)."""
+    known = library.known
+    _items.clear()
+    for number, avatar in enumerate(known.avatars):
+        icon = _icon(avatar.id, known.previews.get(avatar.id))
+        text = f"{avatar.name} ({avatar.licence})" if avatar.licence else avatar.name
+        entry = (avatar.id, avatar.name, text, icon, number)
+        # Blender keeps pointers to these texts: keep every one that it was ever shown.
+        _items.append(_shown.setdefault(f"{entry}", entry))
+
+
+def _icon(avatar_id: str, preview: NDArray[np.float32] | None) -> int:
+    if _icons is None or preview is None:
+        return 0
+    if avatar_id not in _icons:
+        image = _icons.new(avatar_id)
+        small = _fitted(preview)
+        image.image_size = (small.shape[1], small.shape[0])
+        image.image_pixels_float = np.ascontiguousarray(small[::-1]).ravel().tolist()
+    return _icons[avatar_id].icon_id
+
+
+def _fitted(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the picture at most `ICON_SIDE` long, by averaging blocks."""
+    step = -(-max(image.shape[:2]) // ICON_SIDE)
+    height, width = (side // step * step for side in image.shape[:2])
+    blocks = image[:height, :width].reshape(height // step, step, width // step, step, 4)
+    return blocks.mean(axis=(1, 3))
+
+
+def register() -> None:
+    """Make room for the pictures."""
+    global _icons  # noqa: PLW0603: Blender's preview collections are module state
+    _icons = bpy.utils.previews.new()
+
+
+def unregister() -> None:
+    """Free the pictures."""
+    global _icons  # noqa: PLW0603
+    _items.clear()
+    if _icons is not None:
+        bpy.utils.previews.remove(_icons)
+        _icons = None

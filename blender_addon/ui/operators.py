@@ -1,0 +1,317 @@
+"""The operators: thin. What may take time runs in a job while a timer watches it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import bpy
+
+from .. import connection, error_log, library
+from ..contract.errors import DressformError
+from ..job import Job
+from ..scene import motions, rig, staging
+from ..scene.people import is_person
+from . import gallery
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..scene.stand_in import BodyTemplate
+
+Outcome = set[str]
+
+
+def _link_parts() -> tuple[Callable[[], str], Callable[[], None]]:
+    link = connection.current()
+    return link.endpoint, link.revive
+
+
+class _Waiting(bpy.types.Operator):
+    """Runs a job and finishes when it is done: modal in a window, at once in background."""
+
+    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
+
+    _job: Job[Any] | None = None
+    _timer: bpy.types.Timer | None = None
+
+    def work(self) -> Callable[[Callable[[], bool]], Any]:
+        """Return what to run in the job; it must not touch bpy data."""
+        raise NotImplementedError
+
+    def finish(self, context: bpy.types.Context, result: Any) -> None:
+        """Use the result, on Blender's main thread."""
+        raise NotImplementedError
+
+    def execute(self, context: bpy.types.Context) -> Outcome:
+        """Start; wait only in background mode or when called from a script."""
+        self._job = Job(self.work())
+        if bpy.app.background or context.window is None:
+            return self._end(context)
+        self._timer = context.window_manager.event_timer_add(0.05, window=context.window)
+        context.window_manager.modal_handler_add(self)
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> Outcome:
+        """Watch the job; Esc gives it up."""
+        if self._job is None:
+            return {"CANCELLED"}
+        if event.type == "ESC":
+            self._job.cancel()
+            self._stop_timer(context)
+            return {"CANCELLED"}
+        if event.type != "TIMER" or not self._job.done:
+            return {"PASS_THROUGH"}
+        self._stop_timer(context)
+        return self._end(context)
+
+    def _stop_timer(self, context: bpy.types.Context) -> None:
+        if self._timer is not None:
+            context.window_manager.event_timer_remove(self._timer)
+            self._timer = None
+
+    def _end(self, context: bpy.types.Context) -> Outcome:
+        try:
+            self.finish(context, self._job.result() if self._job else None)
+        except DressformError as error:
+            return _refuse(self, error)
+        _redraw(context)
+        return {"FINISHED"}
+
+
+def _refuse(operator: bpy.types.Operator, error: DressformError) -> Outcome:
+    error_log.record(operator.bl_label, error)
+    operator.report({"ERROR"}, error_log.sentence(error))
+    return {"CANCELLED"}
+
+
+def _redraw(context: bpy.types.Context) -> None:
+    manager = context.window_manager
+    for window in manager.windows if manager else ():
+        for area in window.screen.areas:
+            if area.type in ("VIEW_3D", "PREFERENCES"):
+                area.tag_redraw()
+
+
+class DRESSFORM_OT_start_server(_Waiting):
+    """Start the model server on this machine and load its avatars."""
+
+    bl_idname = "dressform.start_server"
+    bl_label = "Start Server"
+    bl_options = {"REGISTER", "INTERNAL"}
+
+    def work(self) -> Callable[[Callable[[], bool]], Any]:
+        endpoint, revive = _link_parts()
+        return lambda stop: library.fetch(endpoint(), should_stop=stop, revive=revive)
+
+    def finish(self, context: bpy.types.Context, result: Any) -> None:
+        gallery.refresh()
+
+
+class DRESSFORM_OT_refresh(DRESSFORM_OT_start_server):
+    """Ask the server which avatars it has."""
+
+    bl_idname = "dressform.refresh"
+    bl_label = "Refresh"
+
+
+class DRESSFORM_OT_stop_server(bpy.types.Operator):
+    """Stop the model server that this Blender started."""
+
+    bl_idname = "dressform.stop_server"
+    bl_label = "Stop Server"
+
+    def execute(self, context: bpy.types.Context) -> Outcome:
+        connection.current().stop()
+        _redraw(context)
+        return {"FINISHED"}
+
+
+class DRESSFORM_OT_add_person(_Waiting):
+    """Add a person to pose and animate: a rig that wears the chosen avatar."""
+
+    bl_idname = "dressform.add_person"
+    bl_label = "Add Person"
+    bl_options = {"REGISTER", "UNDO"}
+
+    avatar: bpy.props.StringProperty(  # pyright: ignore[reportInvalidTypeForm]
+        name="Avatar", description="Id of the avatar; empty for the first of the library"
+    )
+
+    def work(self) -> Callable[[Callable[[], bool]], Any]:
+        endpoint, revive = _link_parts()
+        wanted = self.avatar
+
+        def fetch(stop: Callable[[], bool]) -> tuple[library.Avatar, BodyTemplate]:
+            address = endpoint()
+            if not library.known.avatars or wanted:
+                library.fetch(address, should_stop=stop, revive=revive)
+            avatar = library.known.first_or(wanted)
+            body = library.fetch_template(address, avatar.body, should_stop=stop, revive=revive)
+            return avatar, body
+
+        return fetch
+
+    def finish(self, context: bpy.types.Context, result: Any) -> None:
+        avatar, template = result
+        gallery.refresh()
+        first = not any(is_person(ob) for ob in context.scene.objects)
+        rig.add_person(context, template, avatar.id, name=avatar.name, betas=avatar.betas)
+        if first and staging.prepare_scene(context.scene):
+            self.report({"INFO"}, "Scene set to the Dressform engine and the Standard view")
+
+
+class DRESSFORM_OT_import_motion(bpy.types.Operator):
+    """Import a motion (AMASS .npz, SMPLify-X .npz or .pkl) as keyframes of the active person."""
+
+    bl_idname = "dressform.import_motion"
+    bl_label = "Import Motion"
+    bl_options = {"REGISTER", "UNDO"}
+
+    filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})  # pyright: ignore[reportInvalidTypeForm]
+    directory: bpy.props.StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE"})  # pyright: ignore[reportInvalidTypeForm]
+    files: bpy.props.CollectionProperty(  # pyright: ignore[reportInvalidTypeForm]
+        type=bpy.types.OperatorFileListElement, options={"SKIP_SAVE"}
+    )
+    filter_glob: bpy.props.StringProperty(default="*.npz;*.pkl", options={"HIDDEN"})  # pyright: ignore[reportInvalidTypeForm]
+    start: bpy.props.IntProperty(  # pyright: ignore[reportInvalidTypeForm]
+        name="Start Frame", description="Frame of the first keyframe", default=1
+    )
+    up_axis: bpy.props.EnumProperty(  # pyright: ignore[reportInvalidTypeForm]
+        name="Up Axis",
+        description="Which way is up in the file",
+        items=[
+            ("AUTO", "From the File", "AMASS is Z up; SMPLify-X looks through its camera"),
+            ("Y", "Y", "Y is up"),
+            ("Z", "Z", "Z is up"),
+            ("-Y", "−Y (Camera)", "Y points down, as in a camera's view"),
+        ],
+        default="AUTO",
+    )
+    scene_range: bpy.props.BoolProperty(  # pyright: ignore[reportInvalidTypeForm]
+        name="Set Frame Range", description="Let the scene play the whole motion", default=True
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return _needs_person(cls, context)
+
+    def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> Outcome:
+        context.window_manager.fileselect_add(self)
+        return {"RUNNING_MODAL"}
+
+    def execute(self, context: bpy.types.Context) -> Outcome:
+        names = [Path(self.directory, entry.name) for entry in self.files if entry.name]
+        try:
+            notes = motions.import_motion(
+                context,
+                context.object,
+                names or [Path(self.filepath)],
+                start=self.start,
+                up_axis=None if self.up_axis == "AUTO" else self.up_axis,
+                set_range=self.scene_range,
+            )
+        except DressformError as error:
+            return _refuse(self, error)
+        for note in notes:
+            self.report({"WARNING"}, note)
+        return {"FINISHED"}
+
+
+class DRESSFORM_OT_apply_motion(bpy.types.Operator):
+    """Let the active person do this motion."""
+
+    bl_idname = "dressform.apply_motion"
+    bl_label = "Apply Motion"
+    bl_options = {"REGISTER", "UNDO"}
+
+    motion: bpy.props.EnumProperty(  # pyright: ignore[reportInvalidTypeForm]
+        name="Motion", items=motions.OWN_MOTIONS
+    )
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return _needs_person(cls, context)
+
+    def execute(self, context: bpy.types.Context) -> Outcome:
+        try:
+            motions.import_motion(
+                context, context.object, [motions.own_motion(self.motion)], set_range=True
+            )
+        except DressformError as error:
+            return _refuse(self, error)
+        return {"FINISHED"}
+
+
+class DRESSFORM_OT_use_engine(bpy.types.Operator):
+    """Render this scene with Dressform, in the Standard view that shows avatars as trained."""
+
+    bl_idname = "dressform.use_engine"
+    bl_label = "Use Dressform"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def execute(self, context: bpy.types.Context) -> Outcome:
+        context.scene.render.engine = "DRESSFORM"
+        context.scene.view_settings.view_transform = "Standard"
+        return {"FINISHED"}
+
+
+class DRESSFORM_OT_reset_sliders(bpy.types.Operator):
+    """Set the shape and expression sliders of the active person to their first values."""
+
+    bl_idname = "dressform.reset_sliders"
+    bl_label = "Reset Sliders"
+    bl_options = {"REGISTER", "UNDO"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return _needs_person(cls, context)
+
+    def execute(self, context: bpy.types.Context) -> Outcome:
+        rig.reset_sliders(context.object)
+        return {"FINISHED"}
+
+
+class DRESSFORM_OT_copy_report(bpy.types.Operator):
+    """Copy the error log and versions, to paste into a report."""
+
+    bl_idname = "dressform.copy_report"
+    bl_label = "Copy Report"
+
+    def execute(self, context: bpy.types.Context) -> Outcome:
+        context.window_manager.clipboard = error_log.report(bpy.app.version_string)
+        self.report({"INFO"}, "The report is in the clipboard")
+        return {"FINISHED"}
+
+
+class DRESSFORM_OT_clear_errors(bpy.types.Operator):
+    """Empty the error log."""
+
+    bl_idname = "dressform.clear_errors"
+    bl_label = "Clear"
+
+    def execute(self, context: bpy.types.Context) -> Outcome:
+        error_log.clear()
+        _redraw(context)
+        return {"FINISHED"}
+
+
+def _needs_person(operator: type[bpy.types.Operator], context: bpy.types.Context) -> bool:
+    if is_person(context.object):
+        return True
+    operator.poll_message_set("Select the rig of a person first (Add Person makes one)")
+    return False
+
+
+CLASSES = (
+    DRESSFORM_OT_start_server,
+    DRESSFORM_OT_refresh,
+    DRESSFORM_OT_stop_server,
+    DRESSFORM_OT_add_person,
+    DRESSFORM_OT_import_motion,
+    DRESSFORM_OT_apply_motion,
+    DRESSFORM_OT_use_engine,
+    DRESSFORM_OT_reset_sliders,
+    DRESSFORM_OT_copy_report,
+    DRESSFORM_OT_clear_errors,
+)

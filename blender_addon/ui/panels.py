@@ -1,0 +1,246 @@
+"""The Dressform tab of the 3D view's sidebar, and the render properties of the engine."""
+
+from __future__ import annotations
+
+import bpy
+
+from .. import connection, error_log, library
+from ..scene.people import is_person
+from ..scene.properties import beta_name, expression_name
+
+_STATES = {
+    "stopped": ("Stopped", "PAUSE"),
+    "starting": ("Starting…", "SORTTIME"),
+    "running": ("Running", "CHECKMARK"),
+    "remote": ("Remote", "URL"),
+    "failed": ("Could not start", "ERROR"),
+}
+_FIRST_SLIDERS = 10
+
+
+class _Sidebar(bpy.types.Panel):
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Dressform"
+
+
+class DRESSFORM_PT_people(_Sidebar):
+    """Avatars to choose from, and the server they come from."""
+
+    bl_idname = "DRESSFORM_PT_people"
+    bl_label = "People"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        _draw_server(layout)
+        if not library.known.avatars:
+            layout.label(text="Start the server to see its avatars", icon="INFO")
+        else:
+            settings = context.scene.dressform
+            layout.template_icon_view(settings, "avatar", show_labels=True, scale=7.0)
+            layout.prop(settings, "avatar", text="")
+        row = layout.row()
+        row.scale_y = 1.4
+        chosen = row.operator("dressform.add_person", icon="OUTLINER_OB_ARMATURE")
+        chosen.avatar = context.scene.dressform.avatar if library.known.avatars else ""
+
+
+def _draw_server(layout: bpy.types.UILayout) -> None:
+    link = connection.current()
+    text, icon = _STATES[link.state]
+    row = layout.row(align=True)
+    row.label(text=f"Server: {text}", icon=icon)
+    if link.state == "running":
+        row.operator("dressform.refresh", text="", icon="FILE_REFRESH")
+        row.operator("dressform.stop_server", text="", icon="X")
+    elif link.state == "remote":
+        row.operator("dressform.refresh", text="", icon="FILE_REFRESH")
+    elif link.state != "starting":
+        row.operator("dressform.start_server", text="Start", icon="PLAY")
+    if link.error is not None:
+        _paragraph(layout, error_log.sentence(link.error))
+
+
+class DRESSFORM_PT_person(_Sidebar):
+    """The active person's shape and expression."""
+
+    bl_idname = "DRESSFORM_PT_person"
+    bl_label = "Person"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return is_person(_person_of(context.object))
+
+    def draw(self, context: bpy.types.Context) -> None:
+        rig = _person_of(context.object)
+        if rig is None:
+            return
+        layout = self.layout
+        layout.label(text=rig.name, icon="OUTLINER_OB_ARMATURE")
+        layout.prop(rig.dressform, "avatar", icon="MOD_CLOTH")
+        row = layout.row(align=True)
+        row.operator_menu_enum("dressform.apply_motion", "motion", text="Motion", icon="ARMATURE_DATA")
+        row.operator("dressform.import_motion", text="Import…", icon="IMPORT")
+
+
+class DRESSFORM_PT_shape(_Sidebar):
+    """Shape sliders."""
+
+    bl_idname = "DRESSFORM_PT_shape"
+    bl_parent_id = "DRESSFORM_PT_person"
+    bl_label = "Shape"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        rig = _person_of(context.object)
+        if rig is not None:
+            _draw_sliders(self.layout, rig, [beta_name(i) for i in range(rig.dressform.betas)])
+            self.layout.operator("dressform.reset_sliders", icon="LOOP_BACK")
+
+
+class DRESSFORM_PT_expression(_Sidebar):
+    """Expression sliders."""
+
+    bl_idname = "DRESSFORM_PT_expression"
+    bl_parent_id = "DRESSFORM_PT_person"
+    bl_label = "Expression"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        rig = _person_of(context.object)
+        if rig is not None:
+            names = [expression_name(i) for i in range(rig.dressform.expressions)]
+            _draw_sliders(self.layout, rig, names)
+
+
+def _draw_sliders(layout: bpy.types.UILayout, rig: bpy.types.Object, names: list[str]) -> None:
+    column = layout.column(align=True)
+    for name in names[:_FIRST_SLIDERS]:
+        column.prop(rig, f'["{name}"]', text=name, slider=True)
+    if len(names) > _FIRST_SLIDERS:
+        column.label(text=f"{len(names) - _FIRST_SLIDERS} more under Custom Properties")
+
+
+def _person_of(ob: bpy.types.Object | None) -> bpy.types.Object | None:
+    """Return the rig of an object: itself, or that of its stand-in."""
+    if ob is not None and not is_person(ob) and is_person(ob.parent):
+        return ob.parent
+    return ob if is_person(ob) else None
+
+
+class DRESSFORM_PT_render(_Sidebar):
+    """Render with avatars."""
+
+    bl_idname = "DRESSFORM_PT_render"
+    bl_label = "Render"
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout, scene = self.layout, context.scene
+        if scene.render.engine != "DRESSFORM":
+            layout.label(text="This scene uses another engine", icon="INFO")
+            layout.operator("dressform.use_engine", icon="SHADING_RENDERED")
+            return
+        if scene.view_settings.view_transform != "Standard":
+            layout.label(text="The view transform changes colours", icon="ERROR")
+            layout.operator("dressform.use_engine", text="Use Standard")
+        if scene.camera is None:
+            layout.label(text="The scene has no camera", icon="ERROR")
+        layout.prop(context.view_layer, "use_pass_z", text="Depth Pass")
+        layout.prop(context.view_layer.dressform, "use_masks", text="Mask Passes")
+        row = layout.row(align=True)
+        row.operator("render.render", text="Image", icon="RENDER_STILL").use_viewport = True
+        movie = row.operator("render.render", text="Animation", icon="RENDER_ANIMATION")
+        movie.animation, movie.use_viewport = True, True
+
+
+class DRESSFORM_PT_errors(_Sidebar):
+    """What went wrong lately."""
+
+    bl_idname = "DRESSFORM_PT_errors"
+    bl_label = "Errors"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        return bool(error_log.entries())
+
+    def draw(self, _context: bpy.types.Context) -> None:
+        layout = self.layout
+        for entry in error_log.entries()[:5]:
+            box = layout.box().column(align=True)
+            times = f"  ×{entry.count}" if entry.count > 1 else ""
+            box.label(text=f"{entry.place}{times}", icon="ERROR")
+            _paragraph(box, entry.cause)
+            _paragraph(box, f"→ {entry.next_step}")
+        row = layout.row(align=True)
+        row.operator("dressform.copy_report", icon="COPYDOWN")
+        row.operator("dressform.clear_errors", icon="TRASH")
+
+
+def _paragraph(layout: bpy.types.UILayout, text: str, width: int = 38) -> None:
+    """Draw a text over several lines: labels do not wrap."""
+    import textwrap
+
+    column = layout.column(align=True)
+    column.scale_y = 0.8
+    for line in textwrap.wrap(text, width):
+        column.label(text=line)
+
+
+class DRESSFORM_PT_view_layer_passes(bpy.types.Panel):
+    """Passes of the engine, in the view layer's properties."""
+
+    bl_idname = "DRESSFORM_PT_view_layer_passes"
+    bl_label = "Passes"
+    bl_space_type = "PROPERTIES"
+    bl_region_type = "WINDOW"
+    bl_context = "view_layer"
+    COMPAT_ENGINES = {"DRESSFORM"}
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        return context.engine in cls.COMPAT_ENGINES
+
+    def draw(self, context: bpy.types.Context) -> None:
+        layout = self.layout
+        layout.use_property_split = True
+        layout.prop(context.view_layer, "use_pass_z", text="Depth")
+        layout.prop(context.view_layer.dressform, "use_masks")
+
+
+CLASSES = (
+    DRESSFORM_PT_people,
+    DRESSFORM_PT_person,
+    DRESSFORM_PT_shape,
+    DRESSFORM_PT_expression,
+    DRESSFORM_PT_render,
+    DRESSFORM_PT_errors,
+    DRESSFORM_PT_view_layer_passes,
+)
+
+_FOREIGN_PANELS = ("VIEWLAYER_PT_layer_passes",)
+
+
+def _shared_panels() -> list[type[bpy.types.Panel]]:
+    """Return Blender's own panels that make sense for every engine (camera, output, …)."""
+    return [
+        panel
+        for panel in bpy.types.Panel.__subclasses__()
+        if "BLENDER_RENDER" in getattr(panel, "COMPAT_ENGINES", ())
+        and panel.__name__ not in _FOREIGN_PANELS
+    ]
+
+
+def register() -> None:
+    """Register the panels and join Blender's shared ones."""
+    for kind in CLASSES:
+        bpy.utils.register_class(kind)
+    for panel in _shared_panels():
+        panel.COMPAT_ENGINES.add("DRESSFORM")  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def unregister() -> None:
+    """Undo `register`."""
+    for panel in _shared_panels():
+        panel.COMPAT_ENGINES.discard("DRESSFORM")  # pyright: ignore[reportAttributeAccessIssue]
+    for kind in reversed(CLASSES):
+        bpy.utils.unregister_class(kind)
