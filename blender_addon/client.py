@@ -62,8 +62,8 @@ _LOST_EVENTS = {
 
 @dataclass
 class _Pending:
+    submitted: float
     deadline: float
-    on_progress: Callable[[Reply], None] | None = None
 
 
 @dataclass
@@ -139,7 +139,7 @@ class Client:
             if not self._pending:
                 self._last_heard = now
             connection = self._connected()
-            self._pending[request_id] = _Pending(now + timeout + GRACE_SECONDS)
+            self._pending[request_id] = _Pending(now, now + timeout + GRACE_SECONDS)
             try:
                 connection.socket.send_multipart(frames, zmq.NOBLOCK, copy=True)
             except zmq.Again:
@@ -174,7 +174,7 @@ class Client:
         Raises:
             Cancelled: `should_stop` said so.
             DeadlineExceeded: the request's timeout is over.
-            ServerUnreachable: the server is gone.
+            ServerUnreachable: the server is gone, or has said nothing in all that time.
             DressformError: whatever the server answers.
         """
         while True:
@@ -362,7 +362,10 @@ class Client:
         for request_id, pending in list(self._pending.items()):
             if pending.deadline <= now:
                 self.cancel(request_id)
-                self._inbox[request_id] = error_reply(request_id, DeadlineExceeded())
+                # A server that lives would have said so itself.
+                alive = self._last_heard > pending.submitted
+                error = DeadlineExceeded() if alive else ServerUnreachable()
+                self._inbox[request_id] = error_reply(request_id, error)
         if self._pending and now - self._last_heard > self._silence:
             self._lose(f"the server gave no sign of life for {self._silence:g} s")
 

@@ -432,6 +432,7 @@ def open_sockets(
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
     clients.setsockopt(zmq.MAXMSGSIZE, wire.MAX_ARRAY_BYTES + wire.MAX_HEADER_BYTES)
+    clients.setsockopt(zmq.SNDHWM, 256)  # replies that a client may leave unread
     clients.setsockopt(zmq.IPV6, "[" in endpoint)
     # A client whose network died without a word counts as gone after this many milliseconds.
     clients.setsockopt(zmq.HEARTBEAT_IVL, 5_000)

@@ -76,10 +76,14 @@ class Camera:
         return Camera(K=K, R=self.R, t=self.t, width=width, height=height)
 
     def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
-        """Project world points (…, 3) to (…, 3): x and y in pixels, depth in metres."""
+        """Project world points (…, 3) to (…, 3): x and y in pixels, depth in metres.
+
+        Points in the camera's own plane have no pixel: their x and y are not finite.
+        """
         seen = np.asarray(points, np.float64) @ self.R.T + self.t
         pixels = seen @ self.K.T
-        return np.concatenate([pixels[..., :2] / pixels[..., 2:], seen[..., 2:]], axis=-1)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return np.concatenate([pixels[..., :2] / pixels[..., 2:], seen[..., 2:]], axis=-1)
 
 
 def look_at(

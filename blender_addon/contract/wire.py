@@ -242,19 +242,21 @@ def _params(header: Mapping[str, Any]) -> dict[str, Any]:
     params = header.get("params", {})
     if not isinstance(params, dict):
         raise BadMessage("the header's params are not a map")
-    _check_nesting(params, MAX_NESTING)
+    _check_values(params, MAX_NESTING)
     return cast("dict[str, Any]", params)
 
 
-def _check_nesting(value: Any, depth: int) -> None:
+def _check_values(value: Any, depth: int) -> None:
     if depth < 0:
         raise BadMessage("the header's params are nested too deeply")
     if isinstance(value, dict):
-        for inner in cast("dict[str, Any]", value).values():
-            _check_nesting(inner, depth - 1)
+        for name, inner in cast("dict[Any, Any]", value).items():
+            if not isinstance(name, str):  # msgpack lets bytes through
+                raise BadMessage("the header's params have a name that is not a text")
+            _check_values(inner, depth - 1)
     elif isinstance(value, list):
         for inner in cast("list[Any]", value):
-            _check_nesting(inner, depth - 1)
+            _check_values(inner, depth - 1)
 
 
 def _decode_arrays(header: Mapping[str, Any], frames: Sequence[Frame]) -> Arrays:
