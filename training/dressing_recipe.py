@@ -1,0 +1,123 @@
+"""The settings of neural dressing's training, in groups; a recipe in YAML fills the same names.
+
+`training/recipes/*.yaml` are filled and commented. The weights of the losses stand beside the
+losses (`training/losses.py`), the architecture beside the network (`models/dresser.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from models.dresser import STRIDE
+
+
+@dataclass(frozen=True, kw_only=True)
+class DressingData:
+    """What the network sees of the captures.
+
+    Attributes:
+        size: side of the training crops in network pixels, a multiple of 32.
+        batch: crops a step.
+        people_per_batch: of how many people; each costs the assembly of a texture a step.
+        whole_share: share of crops that show the whole visible body, as the render path does;
+            the others are windows at scales from there to one frame pixel per network pixel.
+        detail_share: share of the windows that look at a hand or the face, where one is seen.
+        margin: least and greatest side of a whole crop over the body's bounding box.
+        finest: least frame pixels per network pixel; below 1 images would be enlarged, which
+            teaches blur.
+        supersampling: sub-pixels per pixel and axis of the rasterised body, as in the render path.
+    """
+
+    size: int = 256
+    batch: int = 4
+    people_per_batch: int = 2
+    whole_share: float = 0.5
+    detail_share: float = 0.5
+    margin: tuple[float, float] = (1.1, 1.4)
+    finest: float = 1.0
+    supersampling: int = 2
+
+    def __post_init__(self) -> None:
+        if self.size % STRIDE or self.size <= 0:
+            raise ValueError(f"size must be a multiple of {STRIDE}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DressingOptimiser:
+    """Adam for textures and dresser.
+
+    Attributes:
+        texture_rate: learning rate of the textures (the paper's 5e-2 inflates them early on).
+        dresser_rate: learning rate of R.
+        beta1: decay of the first moment; the paper's is 0.5.
+        clip: largest norm of the dresser's gradient.
+        average: decay a step of the exponential average of weights that is exported; 0 is none.
+        average_every: steps between updates of the average.
+        warm_start: steps that fit a plain RGB texture first, which becomes three channels.
+        texture_deviation: standard deviation of the textures' first values.
+    """
+
+    texture_rate: float = 1e-2
+    dresser_rate: float = 1e-3
+    beta1: float = 0.9
+    clip: float = 5.0
+    average: float = 0.995
+    average_every: int = 4
+    warm_start: int = 60
+    texture_deviation: float = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class DressingSchedule:
+    """How long a stage lasts and how its learning rates fall.
+
+    The stage ends when it has made its steps or used up its minutes, whichever comes first;
+    the rates follow whichever is further on. A stage planned in steps alone is repeatable to
+    the bit; one planned in minutes depends on the machine's speed.
+
+    Attributes:
+        steps: planned steps, or none.
+        minutes: planned minutes of training, or none.
+        decay: "cosine", "linear" or "constant".
+        decay_from: share of the stage before the rates begin to fall.
+        warm_up: steps in which the dresser's rate rises from 0.
+        floor: last rate over the first.
+        freeze_statistics: share of the stage after which batch normalisation uses its running
+            statistics, as rendering does.
+        report_minutes: minutes between sample grids.
+        checkpoint_minutes: minutes between checkpoints.
+    """
+
+    steps: int | None = None
+    minutes: float | None = None
+    decay: Literal["cosine", "linear", "constant"] = "cosine"
+    decay_from: float = 0.3
+    warm_up: int = 20
+    floor: float = 0.02
+    freeze_statistics: float = 0.8
+    report_minutes: float = 4.0
+    checkpoint_minutes: float = 3.0
+
+    def progress(self, step: int, seconds: float) -> float:
+        """Return how much of the stage is done, 0…1."""
+        by_step = step / self.steps if self.steps else 0.0
+        by_time = seconds / (60.0 * self.minutes) if self.minutes else 0.0
+        return min(max(by_step, by_time), 1.0)
+
+    def factor(self, progress: float) -> float:
+        """Return the learning rates' factor at a progress of 0…1."""
+        if self.decay == "constant" or progress <= self.decay_from:
+            return 1.0
+        rest = (progress - self.decay_from) / (1.0 - self.decay_from)
+        share = 1.0 - rest if self.decay == "linear" else 0.5 + 0.5 * math.cos(math.pi * rest)
+        return self.floor + (1.0 - self.floor) * share
+
+
+def plain(settings: Any) -> dict[str, Any]:
+    """Return a group of settings as values for JSON."""
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in asdict(settings).items()
+    }

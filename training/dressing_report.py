@@ -1,0 +1,99 @@
+"""What a running training shows: scalars, and grids of frames that it does not train on."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from models.dresser import Dressed
+from training.dressing_data import Batch, Frame, People, cut_batch, whole_window
+from training.image_metrics import FrameFigures, mean_figures, measure
+from training.losses import NEUTRAL_GREY, composite, composite_premultiplied
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+RENDER_MARGIN = 1.2
+"""As the render path crops."""
+
+
+class Report:
+    """Writes scalars, a line per entry in log.jsonl, and sample grids into a run's folder.
+
+    Args:
+        folder: the run's.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard.writer import SummaryWriter
+
+        self._folder = folder
+        self._log = folder / "log.jsonl"
+        (folder / "samples").mkdir(parents=True, exist_ok=True)
+        self._board = SummaryWriter(str(folder / "tensorboard"))
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """Note values by name at a step."""
+        for name, value in values.items():
+            self._board.add_scalar(name, value, step)
+        with self._log.open("a", encoding="utf-8") as file:
+            entry = {"step": step} | {k: round(v, 6) for k, v in values.items()}
+            file.write(json.dumps(entry) + "\n")
+
+    def grid(self, step: int, picture: NDArray[np.uint8]) -> None:
+        """Show a sample grid (H, W, 3)."""
+        self._board.add_image("held-out", picture, step, dataformats="HWC")
+        Image.fromarray(picture).save(self._folder / "samples" / f"{step:06d}.png")
+
+    def close(self) -> None:
+        """Write out what is pending."""
+        self._board.close()
+
+
+def look(
+    dress: Callable[[Batch], Dressed],
+    people: People,
+    frames: Sequence[Sequence[Frame]],
+    size: int,
+    shown: int = 3,
+) -> tuple[dict[str, float], NDArray[np.uint8]]:
+    """Render frames as the render path crops them; measure all, show some of each person.
+
+    Args:
+        dress: the network in evaluation mode.
+        people: the body and its UVs.
+        frames: per person.
+        size: side of the crops.
+        shown: rows of the grid per person: truth, prediction, 3 × difference, masks.
+
+    Returns:
+        mean figures under "held-out/…" names, and the grid.
+    """
+    figures: list[FrameFigures] = []
+    rows: list[NDArray[Any]] = []
+    for some in frames:
+        for index, frame in enumerate(some):
+            batch = cut_batch(people, [frame], [whole_window(frame, RENDER_MARGIN)], size)
+            with torch.no_grad():
+                dressed = dress(batch)
+            predicted, masks, true, true_masks = _as_images(dressed, batch)
+            figures.append(measure(predicted, masks, true, true_masks))
+            if index < shown:
+                difference = np.clip(3.0 * np.abs(predicted - true), 0.0, 1.0)
+                rows.append(np.concatenate([true, predicted, difference, masks], axis=1))
+    means = {f"held-out/{name}": value for name, value in mean_figures(figures).items()}
+    return means, (np.concatenate(rows) * 255.0 + 0.5).clip(0, 255).astype(np.uint8)
+
+
+def _as_images(dressed: Dressed, batch: Batch) -> list[NDArray[np.float32]]:
+    predicted = composite(dressed.rgb.float(), dressed.masks[:, :1].float(), NEUTRAL_GREY)
+    true = composite_premultiplied(batch.colour, batch.masks[:, :1], NEUTRAL_GREY)
+    images = (predicted, dressed.masks.float(), true, batch.masks)
+    return [image[0].permute(1, 2, 0).cpu().numpy() for image in images]

@@ -1,0 +1,103 @@
+"""First values of a training: packages of an earlier one, or plain RGB textures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from blender_addon.contract.errors import TrainingError
+from models.package import Manifest, list_packages, load_arrays, read_manifest
+from training.dressing_model import spread_over_levels
+from training.plain_texture import fit_plain_texture
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from training.dressing_data import Frame, People
+    from training.dressing_model import DressingModel
+    from training.dressing_recipe import DressingData
+
+
+def start_from_plain_textures(
+    model: DressingModel,
+    people: People,
+    frames: Sequence[Sequence[Frame]],
+    data: DressingData,
+    *,
+    steps: int,
+    seed: int,
+    leave: set[int],
+) -> None:
+    """Fit each person's plain texture and copy it into the first three channels.
+
+    Colours and faces then come sooner.
+
+    Args:
+        model: changed in place.
+        people: captures and body.
+        frames: training frames per person.
+        data: crops of the fit.
+        steps: of the fit; 0 leaves the textures as they are.
+        seed: of the fit's crops.
+        leave: people whose textures stay as they are.
+    """
+    if steps <= 0:
+        return
+    for person, texture in enumerate(model.each_texture()):
+        if person in leave:
+            continue
+        colour = fit_plain_texture(people, person, frames[person], data, steps=steps, seed=seed)
+        # Centred and at the scale of −1…1, as the network's other inputs.
+        spread_over_levels(texture, 2.0 * colour - 1.0, slice(0, 3))
+
+
+def start_from_packages(model: DressingModel, people: People, source: Path) -> set[int]:
+    """Take the dresser, and the textures of known people, from packages.
+
+    Args:
+        model: changed in place.
+        people: whose ids name avatars "avatar-<id>".
+        source: a library, or the package of one avatar or dresser in it.
+
+    Returns:
+        the people whose textures were found.
+
+    Raises:
+        TrainingError: there is no fitting dresser.
+    """
+    library, dresser = _dresser_of(source, people)
+    try:
+        model.dresser.load_state_dict(load_arrays(library / dresser.id))
+    except RuntimeError as error:
+        raise TrainingError(
+            f"the dresser {dresser.id!r} is of another architecture",
+            "give the architecture that its model.json names",
+        ) from error
+    found: set[int] = set()
+    for person, name in enumerate(people.ids):
+        folder = library / f"avatar-{name}"
+        if not folder.is_dir() or read_manifest(folder).requirements["dresser"] != dresser.id:
+            continue
+        image = load_arrays(folder)["texture"].float()
+        texture = model.each_texture()[person]
+        with torch.no_grad():
+            spread_over_levels(texture, image, slice(0, len(image)))
+        found.add(person)
+    return found
+
+
+def _dresser_of(source: Path, people: People) -> tuple[Path, Manifest]:
+    """Return the library and the dresser's manifest that a path stands for."""
+    if (source / "model.json").is_file():
+        manifest = read_manifest(source)
+        name = manifest.requirements.get("dresser", manifest.id)
+        return source.parent, read_manifest(source.parent / name)
+    packages = list_packages(source)
+    wanted = {f"avatar-{name}" for name in people.ids}
+    named = [p.requirements["dresser"] for p in packages if p.id in wanted]
+    named += [p.id for p in packages if p.kind == "dresser"]
+    if not named:
+        raise TrainingError(f"{source} holds no dresser", "give a library that has one")
+    return source, read_manifest(source / named[0])
