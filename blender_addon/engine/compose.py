@@ -13,6 +13,7 @@ import numpy as np
 
 from ..contract.errors import BadMessage
 from ..contract.operations import AvatarRender, PosedBody
+from ..contract.versions import PROJECT_VERSION
 from ..scene.projection import for_scaled_rig
 from .pixels import Layer, composite, layer_from_reply
 
@@ -127,21 +128,18 @@ def render_frame(
 
 
 def frame_digest(
-    people: Sequence[RenderedPerson], camera: Camera, digests: dict[str, str], settings: str
+    people: Sequence[RenderedPerson], camera: Camera, digests: dict[str, str]
 ) -> str:
     """Return the digest of everything that a frame's pixels depend on.
 
     Args:
         digests: avatar id → package digest.
-        settings: output settings in words (format, passes, border).
     """
-    digest = hashlib.sha256(settings.encode())
+    digest = hashlib.sha256(PROJECT_VERSION.encode())
     for request in requests_of(people, camera, ("rgba", "depth")):
         params, arrays = request.to_wire()
         digest.update(repr(sorted(params.items())).encode())
         digest.update(digests.get(request.avatar, "").encode())
         for name in sorted(arrays):
-            # Rounded a little: the same scene evaluated twice differs in the last bit at most.
-            digest.update(np.round(np.asarray(arrays[name], np.float64), 5).tobytes())
+            digest.update(np.ascontiguousarray(arrays[name]).tobytes())
     return digest.hexdigest()
-

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import bpy
+
+from ..contract.errors import UnsupportedCamera
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +30,35 @@ def prepare_scene(scene: bpy.types.Scene) -> bool:
     return True
 
 
+def settings_for_film(
+    scene: bpy.types.Scene, size: tuple[int, int], fps: int, frames: tuple[int, int]
+) -> None:
+    """Set all that decides about the pixels of a scripted film, whatever the start-up file says.
+
+    Args:
+        size: width and height in pixels.
+        frames: first and last frame.
+    """
+    render, view = scene.render, scene.view_settings
+    render.engine = "DRESSFORM"
+    render.resolution_x, render.resolution_y = size
+    render.resolution_percentage = 100
+    render.pixel_aspect_x = render.pixel_aspect_y = 1.0
+    render.use_border = render.use_compositing = render.use_sequencer = False
+    render.fps, render.fps_base = fps, 1.0
+    render.dither_intensity = 0.0
+    render.use_file_extension = False
+    render.image_settings.file_format = "PNG"
+    render.image_settings.color_mode = "RGBA"
+    render.image_settings.color_depth = "8"
+    # What differs between two runs must not lie in the files.
+    for what in ("date", "time", "render_time", "filename", "hostname", "memory"):
+        setattr(render, f"use_stamp_{what}", False)
+    view.view_transform, view.look = "Standard", "None"
+    view.exposure, view.gamma, view.use_curve_mapping = 0.0, 1.0, False
+    scene.frame_start, scene.frame_end = frames
+
+
 def add_camera(
     scene: bpy.types.Scene, rig: bpy.types.Object, move: str, frames: tuple[int, int]
 ) -> bpy.types.Object:
@@ -38,11 +69,16 @@ def add_camera(
         move: one of `CAMERA_MOVES`.
         frames: first and last frame of the move.
     """
+    if move not in CAMERA_MOVES:
+        raise UnsupportedCamera(
+            f"there is no camera move {move!r}", f"choose one of {', '.join(CAMERA_MOVES)}"
+        )
     data = bpy.data.cameras.new("Camera")
     camera = bpy.data.objects.new("Camera", data)
     scene.collection.objects.link(camera)
     scene.camera = camera
     CAMERA_MOVES[move](scene, rig, camera, frames)
+    scene.frame_set(frames[0])
     return camera
 
 
@@ -104,6 +140,41 @@ CAMERA_MOVES: dict[
     Callable[[bpy.types.Scene, bpy.types.Object, bpy.types.Object, tuple[int, int]], None],
 ] = {"orbit": _orbit, "walk-past": _walk_past, "static": _static}
 """Camera moves by name."""
+
+
+def camera_from_keys(scene: bpy.types.Scene, keys: Any) -> bpy.types.Object:
+    """Add the scene's camera from a list of keys (docs/cameras.md).
+
+    Args:
+        keys: `[{"frame": 1, "position": [x, y, z], "target": [x, y, z], "lens": 50}, …]` in
+            Blender's axes; positions in metres, the lens in millimetres.
+
+    Raises:
+        UnsupportedCamera: it is not such a list.
+    """
+    data = bpy.data.cameras.new("Camera")
+    camera = bpy.data.objects.new("Camera", data)
+    scene.collection.objects.link(camera)
+    scene.camera = camera
+    target = _aim(scene, camera, (0.0, 0.0, 0.0))
+    try:
+        for key in keys:
+            frame = int(key["frame"])
+            _key_location(camera, _point(key["position"]), frame)
+            _key_location(target, _point(key["target"]), frame)
+            data.lens = float(key.get("lens", 50.0))
+            data.keyframe_insert("lens", frame=frame)
+    except (TypeError, ValueError, KeyError, AttributeError) as error:
+        raise UnsupportedCamera(
+            "the file of camera keys is not a list of frame, position and target",
+            "see docs/cameras.md for the form",
+        ) from error
+    return camera
+
+
+def _point(values: Any) -> tuple[float, float, float]:
+    x, y, z = (float(value) for value in values)
+    return x, y, z
 
 
 def _aim(
