@@ -17,6 +17,7 @@ from torch import Tensor
 
 from blender_addon.contract.errors import BodyFileError, BodyMismatch
 from blender_addon.contract.joints import JOINT_COUNT, PARENTS
+from models.body_package import unpack
 from models.package import load_arrays, package_digest, read_manifest
 
 if TYPE_CHECKING:
@@ -76,8 +77,10 @@ def load_body(path: Path, device: str | torch.device = "cpu") -> Body:
     """
     path = Path(path)
     if path.is_dir():
-        arrays = {name: value.numpy() for name, value in load_arrays(path).items()}
         manifest = read_manifest(path)
+        if manifest.kind != "body":
+            raise BodyFileError(f"{path} is a package of a {manifest.kind}, not of a body")
+        arrays = unpack({name: value.numpy() for name, value in load_arrays(path).items()})
         return _body(arrays, manifest.id, package_digest(manifest), device)
     try:
         with np.load(path, allow_pickle=False) as file:
