@@ -128,21 +128,6 @@ def barycentrics(vertices: Tensor, faces: Tensor, K: Tensor, fragments: Fragment
         pixel sees is taken as constant: silhouettes have no gradient.
     """
     where = fragments.covered
-    edges, _ = edge_functions(vertices, faces, K, fragments)
-    values = edges / edges.sum(dim=1, keepdim=True)
-    shape = (*fragments.face.shape, 3)
-    return values.new_zeros(shape).masked_scatter(where[..., None].expand(shape), values)
-
-
-def edge_functions(
-    vertices: Tensor, faces: Tensor, K: Tensor, fragments: Fragments
-) -> tuple[Tensor, Tensor]:
-    """Return the unnormalised barycentrics (N, 3) and corner depths (N, 3) at covered pixels.
-
-    The N pixels are in row-major order; arguments are those of `barycentrics`. The sum of the
-    three is twice the signed area of the face in homogeneous pixels.
-    """
-    where = fragments.covered
     image, row, column = where.nonzero(as_tuple=True)
     corners = faces.long()[fragments.face[where].long()]
     seen = vertices[image[:, None], corners]
@@ -151,8 +136,10 @@ def edge_functions(
     # Homogeneous pixels relative to the pixel's centre, as in the Warp kernel.
     x = pixels[..., 0] - (column.to(depth.dtype) + 0.5)[:, None] * depth
     y = pixels[..., 1] - (row.to(depth.dtype) + 0.5)[:, None] * depth
-    x_next, y_next = x.roll(-1, dims=1), y.roll(-1, dims=1)
-    return (x * y_next - x_next * y).roll(-1, dims=1), depth
+    edges = (x * y.roll(-1, dims=1) - x.roll(-1, dims=1) * y).roll(-1, dims=1)
+    values = edges / edges.sum(dim=1, keepdim=True)
+    shape = (*fragments.face.shape, 3)
+    return values.new_zeros(shape).masked_scatter(where[..., None].expand(shape), values)
 
 
 def supersampled(K: Tensor, factor: int) -> Tensor:

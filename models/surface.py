@@ -10,15 +10,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import torch
 from torch.nn import functional
 
-from models.raster import edge_functions, interpolate, rasterize, supersampled
+from models import surface_warp
+from models.raster import check_mesh, supersampled
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-FOOTPRINT_RANGE = (-16.0, 0.0)
-"""Footprints stored in 16 bits span this range, in log2 of UV units per sample."""
+FINEST_FOOTPRINT = -16.0
+"""Footprints are from this to 0, in log2 of UV units: the kernel clamps them."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,40 @@ class SurfaceSamples:
         """Sub-pixels of a pixel."""
         return self.supersampling * self.supersampling
 
+    def pack(self) -> dict[str, Tensor]:
+        """Return the samples as plain integer tensors for a file, on the CPU.
+
+        UV and footprint become 16 bits: steps of 1/65535 of the UV square and 1/4096 of a level.
+        """
+        step = 65535 / -FINEST_FOOTPRINT
+        packed = {
+            "shape": torch.tensor([*self.shape, self.supersampling], dtype=torch.int32),
+            "pixel": self.pixel.to(torch.int32),
+            "count": self.offset.diff().to(torch.uint8),
+            "uv": (self.uv.clamp(0, 1) * 65535).round().to(torch.uint16),
+            "footprint": ((self.footprint - FINEST_FOOTPRINT) * step).round().to(torch.uint16),
+            "depth": self.depth.flatten()[self.pixel],
+        }
+        return {name: tensor.cpu() for name, tensor in packed.items()}
+
+    @classmethod
+    def unpack(cls, packed: dict[str, Tensor]) -> SurfaceSamples:
+        """Rebuild what `pack` returned."""
+        batch, height, width, supersampling = (int(number) for number in packed["shape"])
+        step = 65535 / -FINEST_FOOTPRINT
+        pixel = packed["pixel"].long()
+        depth = torch.full((batch * height * width,), torch.inf, device=pixel.device)
+        depth[pixel] = packed["depth"]
+        return cls(
+            (batch, height, width),
+            supersampling,
+            pixel,
+            functional.pad(packed["count"].long().cumsum(0), (1, 0)),
+            packed["uv"].to(torch.float32) / 65535,
+            packed["footprint"].to(torch.float32) / step + FINEST_FOOTPRINT,
+            depth.view(batch, height, width),
+        )
+
 
 def surface_samples(
     vertices: Tensor,
@@ -79,36 +115,19 @@ def surface_samples(
         supersampling: sub-pixels per pixel and axis.
         near: least visible depth in metres.
     """
-    height, width = size
-    s = supersampling
-    K_s = supersampled(K, s)
-    fragments = rasterize(vertices.detach(), faces, K_s, (height * s, width * s), near=near)
-    # Reorder to (B, H, W, s, s): samples of one pixel follow one another.
-    covered = _by_pixel(fragments.covered, s)
-    order = _by_pixel(fragments.covered.flatten().cumsum(0).view_as(fragments.face) - 1, s)
-    order = order[covered]
-    uv = interpolate(fragments, corner_uv)[fragments.covered][order]
-    edges, _ = edge_functions(vertices.detach(), faces, K_s, fragments)
-    z = fragments.depth[fragments.covered]
-    uv_area = _doubled_area(corner_uv)[fragments.face[fragments.covered].long()]
-    determinant = uv_area * z * z / edges.sum(dim=1).abs()
-    footprint = (0.5 * determinant.log2()).clamp(*FOOTPRINT_RANGE)[order]
-    counts = covered.flatten(3).sum(dim=3).flatten()
-    pixel = counts.nonzero()[:, 0]
-    offset = functional.pad(counts[pixel].cumsum(0), (1, 0))
-    depth = _by_pixel(fragments.depth, s).flatten(3).amin(dim=3)
-    return SurfaceSamples(
-        (vertices.shape[0], height, width), s, pixel, offset, uv, footprint, depth
+    check_mesh(vertices, faces, K, size, near)
+    shape = (vertices.shape[0], *size)
+    keys, mesh = surface_warp.draw(
+        vertices.detach().contiguous(),
+        faces.to(torch.int32).contiguous(),
+        supersampled(K.detach(), supersampling),
+        (size[0] * supersampling, size[1] * supersampling),
+        near,
     )
-
-
-def _by_pixel(values: Tensor, s: int) -> Tensor:
-    """Reorder (B, H · s, W · s) to (B, H, W, s, s)."""
-    batch, height, width = values.shape
-    return values.view(batch, height // s, s, width // s, s).transpose(2, 3)
-
-
-def _doubled_area(corners: Tensor) -> Tensor:
-    """Return twice the unsigned area (F,) of triangles (F, 3, 2)."""
-    first, second = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
-    return (first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]).abs()
+    counts, depth = surface_warp.count(keys, mesh, shape, supersampling)
+    pixel = counts.flatten().nonzero()[:, 0]
+    offset = functional.pad(counts.flatten()[pixel].cumsum(0), (1, 0))
+    uv, footprint = surface_warp.collect(
+        keys, mesh, corner_uv.detach().contiguous(), pixel, offset, supersampling
+    )
+    return SurfaceSamples(shape, supersampling, pixel, offset, uv, footprint, depth)

@@ -18,17 +18,9 @@ import warp as wp
 
 from models import raster_warp
 from models.raster_warp import EMPTY_KEY, seen_at
+from models.surface_warp import footprint_at, uv_at
 
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
-
-
-@wp.func
-def footprint(first: wp.vec2, second: wp.vec2, third: wp.vec2, depth: float, area: float) -> float:
-    """Return log2 of the side of the UV square that one sub-pixel sees."""
-    u = second - first
-    v = third - first
-    uv_area = wp.abs(u[0] * v[1] - u[1] * v[0])
-    return wp.clamp(0.5 * wp.log2(uv_area * depth * depth / wp.abs(area)), -16.0, 0.0)
 
 
 @wp.struct
@@ -204,12 +196,8 @@ def dress_for(channels: int) -> Any:
                 key = keys[image, y, x]
                 if key != EMPTY_KEY:
                     seen = seen_at(vertices, faces, K, key, image, y, x)
-                    uv0 = corner_uv[seen.face, 0]
-                    uv1 = corner_uv[seen.face, 1]
-                    uv2 = corner_uv[seen.face, 2]
-                    b = seen.barycentric
-                    uv = uv0 * b[0] + uv1 * b[1] + uv2 * b[2]
-                    level = footprint(uv0, uv1, uv2, seen.depth, seen.area) + float(last)
+                    uv = uv_at(corner_uv, seen)
+                    level = footprint_at(corner_uv, seen) + float(last)
                     total += trilinear(table, first, size, last, uv, level)
                     uv_total += uv * 2.0 - wp.vec2(1.0, 1.0)
                     count += 1
