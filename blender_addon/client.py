@@ -296,8 +296,7 @@ class Client:
             try:
                 socket.connect(self.endpoint)
             except zmq.ZMQError as error:
-                socket.disable_monitor()
-                socket.close(0)
+                _close(socket, monitor)
                 raise ServerUnreachable(
                     f"{self.endpoint!r} is not an address: {error.strerror}",
                     "use an endpoint of the form tcp://127.0.0.1:5555",
@@ -310,9 +309,8 @@ class Client:
 
     def _disconnect(self) -> None:
         if self._connection is not None:
-            self._connection.socket.disable_monitor()
-            self._connection.socket.close(0)
-            self._connection = None
+            connection, self._connection = self._connection, None
+            _close(connection.socket, connection.monitor)
 
     def _receive(self, seconds: float) -> list[Reply]:
         """Wait up to `seconds` for anything; sort results into the inbox, return progress."""
@@ -376,6 +374,12 @@ class Client:
             error = ServerUnreachable(f"{reason} ({self.endpoint})")
             self._inbox[request_id] = error_reply(request_id, error)
         self._pending.clear()
+
+
+def _close(socket: zmq.Socket[bytes], monitor: zmq.Socket[bytes]) -> None:
+    socket.disable_monitor()  # which leaves the monitor's own socket open
+    monitor.close(0)
+    socket.close(0)
 
 
 def _pause_after(error: DressformError, pause: float) -> float:

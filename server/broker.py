@@ -281,6 +281,7 @@ class Broker:
 
     def _dispatch(self) -> None:
         for worker in self._pool.ready():
+            chosen: list[Job] = []
             while len(self._queue):
                 job = self._queue.pop(worker.accepts)
                 if job is None:
@@ -292,8 +293,11 @@ class Broker:
                 if not worker.jobs:
                     worker.heard(self._loop.time())  # its silence is counted from now
                 worker.jobs[job.number] = job
+                chosen.append(job)
+            for left, job in zip(range(len(chosen) - 1, -1, -1), chosen, strict=True):
+                kind = envelope.WORK_AND_MORE if left else envelope.WORK
                 number = envelope.pack_number(job.number)
-                self._workers.send([worker.identity, envelope.WORK, number, *job.frames])
+                self._workers.send([worker.identity, kind, number, *job.frames])
 
     def _on_worker(self, frames: list[zmq.Frame]) -> None:
         worker = self._pool.find(frames[0].bytes)

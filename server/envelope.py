@@ -1,6 +1,7 @@
 """What broker and worker say to each other around the messages of clients.
 
-Broker → worker: (WORK, job number, *request frames) or (STOP, job number).
+Broker → worker: (WORK or WORK_AND_MORE, job number, *request frames) or (STOP, job number).
+WORK_AND_MORE is followed at once by another job of the same batch.
 Worker → broker: (READY, device), (ALIVE,), (FAILED, msgpack of an error), or
 (PROGRESS | RESULT | ERROR, job number, digest, *reply frames); the digest is empty unless the
 result may be cached. Client messages travel inside unchanged, so the broker never encodes arrays.
@@ -9,6 +10,7 @@ result may be cached. Client messages travel inside unchanged, so the broker nev
 from __future__ import annotations
 
 WORK = b"work"
+WORK_AND_MORE = b"more"
 STOP = b"stop"
 
 READY = b"ready"

@@ -124,7 +124,7 @@ class Worker:
             except zmq.Again:
                 break
             self._sort_in(frames)
-            flags = zmq.NOBLOCK
+            flags = 0 if frames[0].bytes == envelope.WORK_AND_MORE else zmq.NOBLOCK
         self._say_alive()
 
     def _sort_in(self, frames: list[zmq.Frame]) -> None:

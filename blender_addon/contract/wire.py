@@ -77,7 +77,10 @@ class Request:
 
 @dataclass(frozen=True, kw_only=True)
 class Reply:
-    """One answer to a request: progress any number of times, then a result or an error."""
+    """One answer to a request: progress any number of times, then a result or an error.
+
+    The id is the request's; empty in an error about a request whose id could not be read.
+    """
 
     id: str
     kind: ReplyKind
@@ -144,7 +147,7 @@ def decode_reply(frames: Sequence[Frame]) -> Reply:
     if kind not in ("progress", "result", "error"):
         raise BadMessage(f"{kind!r} is no kind of reply")
     return Reply(
-        id=_text(header, "id"),
+        id="" if header.get("id") == "" else _text(header, "id"),
         kind=kind,
         params=_params(header),
         arrays=_decode_arrays(header, frames[1:]),
@@ -288,11 +291,11 @@ def _decode_array(entry: Any, frame: Frame) -> tuple[str, np.ndarray[Any, np.dty
         raise BadMessage(f"array {name!r} has no shape of at most {MAX_DIMENSIONS} dimensions")
     sides: list[int] = []
     for side in cast("list[Any]", shape):
-        # The upper bound matters where another side is 0: numpy refuses such shapes in its own way.
-        if not isinstance(side, int) or isinstance(side, bool) or not 0 <= side <= MAX_ARRAY_BYTES:
+        if not isinstance(side, int) or isinstance(side, bool) or side < 0:
             raise BadMessage(f"array {name!r} has a shape with something other than sizes")
         sides.append(side)
-    # Python integers do not overflow, so a shape made to overflow is caught here.
+    # Python integers do not overflow, so a shape made to overflow is caught here. Sides of 0 do
+    # not excuse the others: numpy refuses huge ones in its own way.
     expected = math.prod(sides) * DTYPES[dtype].itemsize
     if math.prod(max(side, 1) for side in sides) > MAX_ARRAY_BYTES or expected > MAX_ARRAY_BYTES:
         raise TooLarge(f"array {name!r} is over {MAX_ARRAY_BYTES >> 20} MB")

@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from blender_addon.client import Client
-from blender_addon.local_server import LocalServer
+from tests.server.running import StartServer, add_model, start_server, worker_pid
 
-ROOT = Path(__file__).parents[2]
-COMMAND = [sys.executable, "-m", "scripts.cli", "serve"]
-HANDLERS = ("--handlers", "tests.server.handlers_for_tests")
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
-StartServer = Callable[..., LocalServer]
+    from blender_addon.local_server import LocalServer
 
 
-def start_server(folder: Path, *options: str, library: Path | None = None) -> LocalServer:
-    os.environ["PYTHONPATH"] = str(ROOT)
-    return LocalServer.start(
-        COMMAND,
-        log=folder / "server.log",
-        library=library or folder,
-        cwd=ROOT,
-        options=(*HANDLERS, *options),
-    )
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A library of one avatar, "anna", with nothing in it that a network could use."""
+    folder = tmp_path_factory.mktemp("library")
+    add_model(folder, "anna")
+    return folder
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
-    started = start_server(tmp_path_factory.mktemp("server"))
+def server(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalServer]:
+    """A server that the tests of a module share."""
+    started = start_server(tmp_path_factory.mktemp("server"), library=library)
+    with Client(started.endpoint) as client:
+        worker_pid(client)
     yield started
     started.stop()
 
@@ -44,11 +41,11 @@ def client(server: LocalServer) -> Iterator[Client]:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[StartServer]:
+def start(library: Path, tmp_path: Path) -> Iterator[StartServer]:
     """Start servers with options of the test's own; they end with it."""
     started: list[LocalServer] = []
 
-    def starter(*options: str, library: Path | None = None) -> LocalServer:
+    def starter(*options: str, library: Path = library) -> LocalServer:
         started.append(start_server(tmp_path, *options, library=library))
         return started[-1]
 
