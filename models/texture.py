@@ -74,7 +74,7 @@ class NeuralTexture(nn.Module):
         return self.levels[-1].shape[-1]
 
     def assemble(self) -> Tensor:
-        """Sum the levels, each upsampled bilinearly, to (C, size, size) float32."""
+        """Sum the levels, each upsampled bilinearly by doublings, to (C, size, size) float32."""
         total = self.levels[0][None]
         for level in list(self.levels)[1:]:
             # Doubling step by step costs a fraction of upsampling each level to full size.

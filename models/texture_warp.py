@@ -67,6 +67,13 @@ def texel_type(channels: int) -> Any:
     return wp.types.vector(length=channels, dtype=wp.float32)
 
 
+def rows_of(table: torch.Tensor) -> Any:
+    """Return Warp's view of a contiguous table (rows, C)."""
+    # A table of one channel may count as contiguous with strides that Warp refuses.
+    plain = table.detach().view(-1).view(table.shape)
+    return wp.from_torch(plain, dtype=texel_type(table.shape[1]))
+
+
 @functools.cache
 def trilinear_for(channels: int) -> Any:
     texel = texel_type(channels)
@@ -272,9 +279,8 @@ def _launch_bags(
     out: torch.Tensor,
 ) -> None:
     raster_warp.start()
-    texel = texel_type(table.shape[1])
     inputs = [
-        wp.from_torch(table.detach(), dtype=texel),
+        rows_of(table),
         size,
         size.bit_length() - 1,
         wp.from_torch(uv, dtype=wp.vec2),
@@ -282,7 +288,7 @@ def _launch_bags(
         wp.from_torch(offset),
         wp.from_torch(first_rows),
         share,
-        wp.from_torch(out.detach(), dtype=texel),
+        rows_of(out),
     ]
     raster_warp.launch(kernel, (len(first_rows),), inputs, table.device)
 
@@ -323,7 +329,7 @@ def features(
         *raster_warp.mesh_arrays(vertices, faces, K),
         wp.from_torch(keys, dtype=wp.uint64),
         wp.from_torch(corner_uv, dtype=wp.vec2),
-        wp.from_torch(table, dtype=texel_type(channels)),
+        rows_of(table),
         wp.from_torch(first_rows),
         texture_size,
         texture_size.bit_length() - 1,
