@@ -8,12 +8,14 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from blender_addon.contract.errors import BodyFileError, BodyMismatch
 from blender_addon.contract.joints import JOINT_COUNT, PARENTS
@@ -22,6 +24,11 @@ from models.package import load_arrays, package_digest, read_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+REQUIRED_FIELDS = (
+    *("v_template", "shapedirs", "J_regressor", "kintree_table", "weights", "f", "vt", "ft"),
+)
+FILE_FIELDS = (*REQUIRED_FIELDS, "posedirs", "spectral")
 
 SHAPE_COLUMNS = 300
 """Columns of `shapedirs` before the expressions in the licensed files of 400 columns."""
@@ -61,6 +68,22 @@ class Body:
     id: str
     digest: str
 
+    @cached_property
+    def basis(self) -> tuple[Tensor, Tensor]:
+        """Linear map from (betas, expression) to vertices and joints.
+
+        Returns:
+            (nb + ne, V · 3) for the vertices and (1 + nb + ne, 55 · 3) for the joints, whose
+            first row is the template's. The regressor is linear, so it is applied once, here.
+        """
+        dirs = torch.cat([self.shape_dirs, self.expression_dirs], dim=2)
+        joints = torch.einsum("jv,vck->kjc", self.joint_regressor, dirs)
+        template = self.joint_regressor @ self.v_template
+        return (
+            dirs.permute(2, 0, 1).flatten(1).contiguous(),
+            torch.cat([template[None], joints]).flatten(1).contiguous(),
+        )
+
 
 class Skinned(NamedTuple):
     """A batch of posed bodies: vertices (B, V, 3) and joints (B, 55, 3), metres."""
@@ -84,12 +107,44 @@ def load_body(path: Path, device: str | torch.device = "cpu") -> Body:
         return _body(arrays, manifest.id, package_digest(manifest), device)
     try:
         with np.load(path, allow_pickle=False) as file:
-            names = [n for n in file.files if n not in ("part2num", "joint2num", "license")]
-            arrays = {name: file[name] for name in names}
+            # Name tables of licensed files are pickled objects: they are never read.
+            arrays = {name: file[name] for name in FILE_FIELDS if name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise BodyFileError(f"{path} cannot be read: {error}") from error
+    _check_file(arrays, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
     return _body(arrays, path.stem, digest, device)
+
+
+def _check_file(arrays: Mapping[str, np.ndarray[Any, Any]], path: Path) -> None:
+    """Raise `BodyFileError` with the reason unless the arrays are those of an SMPL-X file."""
+    missing = [name for name in REQUIRED_FIELDS if name not in arrays]
+    if missing:
+        raise BodyFileError(f"{path} is not an SMPL-X file: it lacks {', '.join(missing)}")
+    joints = arrays["weights"].shape[-1]
+    if joints != JOINT_COUNT:
+        known = {24: " (that is SMPL)", 52: " (that is SMPL-H)"}.get(joints, "")
+        raise BodyFileError(f"{path} has {joints} joints{known}; SMPL-X has {JOINT_COUNT}")
+    vertices, faces = len(arrays["v_template"]), len(arrays["f"])
+    shapes = {
+        "v_template": (vertices, 3),
+        "shapedirs": (vertices, 3, arrays["shapedirs"].shape[-1]),
+        "J_regressor": (JOINT_COUNT, vertices),
+        "weights": (vertices, JOINT_COUNT),
+        "f": (faces, 3),
+        "ft": (faces, 3),
+        "vt": (len(arrays["vt"]), 2),
+    }
+    for name, shape in shapes.items():
+        if arrays[name].shape != shape:
+            raise BodyFileError(f"{path}: {name} has the shape {arrays[name].shape}, not {shape}")
+        if arrays[name].dtype.kind == "f" and not np.isfinite(arrays[name]).all():
+            raise BodyFileError(f"{path}: {name} holds numbers that are not finite")
+    parents = arrays["kintree_table"][0].astype(np.int64)
+    if tuple(parents[1:]) != PARENTS[1:]:
+        raise BodyFileError(f"{path}: its joints hang together in another way than SMPL-X's")
+    if arrays["f"].max() >= vertices or arrays["ft"].max() >= len(arrays["vt"]):
+        raise BodyFileError(f"{path}: a face names a vertex that does not exist")
 
 
 def _body(
@@ -139,29 +194,68 @@ def skin(body: Body, pose: Tensor, betas: Tensor, expression: Tensor, transl: Te
     Source: SMPL-X (Pavlakos et al. 2019), equations 2–4; pose correctives are skipped when
     the file's are zero.
     """
-    for given, dirs in ((betas, body.shape_dirs), (expression, body.expression_dirs)):
-        if given.shape[1] > dirs.shape[2]:
-            raise BodyMismatch(f"{given.shape[1]} coefficients, the body has {dirs.shape[2]}")
-    shaped = (
-        body.v_template
-        + torch.einsum("bk,vck->bvc", betas, body.shape_dirs[..., : betas.shape[1]])
-        + torch.einsum("bk,vck->bvc", expression, body.expression_dirs[..., : expression.shape[1]])
-    )
-    joints = torch.einsum("jv,bvc->bjc", body.joint_regressor, shaped)
+    coefficients = _coefficients(body, betas, expression)
+    vertex_basis, joint_basis = body.basis
+    batch = pose.shape[0]
+    shaped = (coefficients @ vertex_basis).view(batch, -1, 3) + body.v_template
+    rest = (joint_basis[0] + coefficients @ joint_basis[1:]).view(batch, JOINT_COUNT, 3)
     if body.pose_dirs is not None:
         identity = torch.eye(3, device=pose.device, dtype=pose.dtype)
         bend = (pose[:, 1:] - identity).flatten(1)
         shaped = shaped + (bend @ body.pose_dirs).view_as(shaped)
-    rotations, positions = [pose[:, 0]], [joints[:, 0]]
-    for joint in range(1, JOINT_COUNT):
-        parent = body.parents[joint]
-        rotations.append(rotations[parent] @ pose[:, joint])
-        offset = (joints[:, joint] - joints[:, parent])[..., None]
-        positions.append(positions[parent] + (rotations[parent] @ offset)[..., 0])
-    rotation, position = torch.stack(rotations, 1), torch.stack(positions, 1)
-    shift = position - (rotation @ joints[..., None])[..., 0]
-    blended = torch.einsum("vj,njab->nvab", body.skin_weights, rotation)
-    moved = (blended @ shaped[..., None])[..., 0] + torch.einsum(
-        "vj,nja->nva", body.skin_weights, shift
-    )
+    rotation, position = _chain(pose, rest)
+    shift = position - (rotation @ rest[..., None])[..., 0]
+    transforms = torch.cat([rotation, shift[..., None]], dim=3).view(batch, JOINT_COUNT, 12)
+    blended = (body.skin_weights @ transforms).view(batch, -1, 3, 4)
+    moved = (blended[..., :3] * shaped[..., None, :]).sum(dim=3) + blended[..., 3]
     return Skinned(moved + transl[:, None], position + transl[:, None])
+
+
+def _coefficients(body: Body, betas: Tensor, expression: Tensor) -> Tensor:
+    """Return (B, nb + ne): both kinds, padded with zeros to what the body has."""
+    padded: list[Tensor] = []
+    for given, dirs in ((betas, body.shape_dirs), (expression, body.expression_dirs)):
+        missing = dirs.shape[2] - given.shape[1]
+        if missing < 0:
+            raise BodyMismatch(f"{given.shape[1]} coefficients came, the body has {dirs.shape[2]}")
+        padded.append(functional.pad(given, (0, missing)))
+    return torch.cat(padded, dim=1)
+
+
+def _chain(pose: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:
+    """Follow the kinematic tree, a level at a time: its 11 levels instead of its 55 joints.
+
+    Returns:
+        world rotations (B, 55, 3, 3) and joint positions (B, 55, 3).
+    """
+    parents = torch.tensor(PARENTS[1:], device=pose.device)
+    bones = rest[:, 1:] - rest[:, parents]
+    rotations: dict[int, Tensor] = {0: pose[:, 0]}
+    positions: dict[int, Tensor] = {0: rest[:, 0]}
+    for level in _LEVELS:
+        above = [PARENTS[joint] for joint in level]
+        parent_rotation = torch.stack([rotations[joint] for joint in above], dim=1)
+        parent_position = torch.stack([positions[joint] for joint in above], dim=1)
+        turned = parent_rotation @ pose[:, level]
+        bone = bones[:, [joint - 1 for joint in level]]
+        placed = parent_position + (parent_rotation @ bone[..., None])[..., 0]
+        for index, joint in enumerate(level):
+            rotations[joint], positions[joint] = turned[:, index], placed[:, index]
+    order = range(JOINT_COUNT)
+    return (
+        torch.stack([rotations[joint] for joint in order], dim=1),
+        torch.stack([positions[joint] for joint in order], dim=1),
+    )
+
+
+def _levels() -> list[list[int]]:
+    depth = [0] * JOINT_COUNT
+    for joint in range(1, JOINT_COUNT):
+        depth[joint] = depth[PARENTS[joint]] + 1
+    return [
+        [joint for joint in range(JOINT_COUNT) if depth[joint] == level]
+        for level in range(1, max(depth) + 1)
+    ]
+
+
+_LEVELS = _levels()

@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import scipy.sparse as sparse
+from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 from scipy.sparse.linalg import eigsh
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -48,12 +48,18 @@ def spectral_coordinates(
     # the iteration, and with it the result, the same on every run.
     start = np.random.default_rng(0).standard_normal(len(skin))
     values, vectors = eigsh(
-        stiffness, k=channels + 1, M=mass, sigma=-1e-6, which="LM", v0=start, tol=1e-10
+        stiffness,
+        k=channels + 1,
+        M=mass,
+        sigma=-1e-6,
+        which="LM",
+        v0=start,
+        tol=1e-10,  # pyright: ignore[reportArgumentType]
     )
     vectors = vectors[:, np.argsort(values)][:, 1:]
     peaks = vectors[np.abs(vectors).argmax(axis=0), np.arange(channels)]
     vectors = vectors / peaks
-    _, nearest = cKDTree(points[skin]).query(points)
+    _, nearest = KDTree(points[skin]).query(points)
     return vectors[nearest].astype(np.float32)
 
 

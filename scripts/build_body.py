@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - jsonargparse reads the annotation
 
 import jsonargparse
 import numpy as np
@@ -66,7 +66,7 @@ def build_body(out: Path = DEFAULT_LIBRARY / BODY_ID, smplx_file: Path | None = 
     size = sum(path.stat().st_size for path in out.iterdir()) / 1e6
     print(f"{out}: {size:.2f} MB, {len(fields['v_template'])} vertices, {metrics}")
     if smplx_file is not None:
-        np.savez_compressed(smplx_file, **smplx_file_fields(unpack(packed)))
+        np.savez_compressed(smplx_file, allow_pickle=True, **smplx_file_fields(unpack(packed)))
         print(f"{smplx_file}: {smplx_file.stat().st_size / 1e6:.1f} MB")
     print(f"built in {time.monotonic() - started:.0f} s")
 

@@ -67,7 +67,7 @@ def full_basis(people: int = PEOPLE, seed: int = SEED) -> Basis:
         values = _analyse(people, seed)
         CACHE.mkdir(parents=True, exist_ok=True)
         staging = path.with_suffix(".tmp.npz")
-        np.savez(staging, **values)
+        np.savez(staging, allow_pickle=False, **values)
         staging.replace(path)
     kept = float(values.pop("kept_variance"))
     return Basis(

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from scipy import sparse
 from scipy.optimize import nnls
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from blender_addon.contract.joints import JOINT_COUNT, JOINT_INDEX, JOINT_NAMES
 from models.spectral import spectral_coordinates
@@ -74,7 +75,7 @@ def smplx_fields(basis: Basis) -> Fields:
     uv_vertex[uv_faces] = faces
     vertices = template[chosen]
     skin = chosen < SKIN_VERTICES
-    skin_faces = skin[faces].all(axis=1)
+    skin_faces = np.asarray(skin[faces].all(axis=1))
     regressor = joint_regressor(vertices, shape_dirs[chosen], basis, skin)
     face = _face_of(vertices, regressor @ vertices, chosen)
     fixed = fixed_landmarks(vertices, faces, skin_faces, face)
@@ -129,8 +130,6 @@ def _modesty(template: Array) -> Array:
 
 
 def _neighbours(count: int) -> Any:
-    import scipy.sparse as sparse
-
     quads = base_mesh().quads
     rows, columns = quads.ravel(), np.roll(quads, 1, axis=1).ravel()
     edges = sparse.coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, count))
@@ -180,7 +179,7 @@ def joint_regressor(
     coefficients = np.concatenate([np.zeros((1, SHAPE_COEFFICIENTS)), basis.coefficients[::stride]])
     wanted = np.concatenate([basis.joints[None], basis.joint_samples[::stride]])
     indices = np.flatnonzero(skin)
-    tree = cKDTree(vertices[indices])
+    tree = KDTree(vertices[indices])
     regressor = np.zeros((JOINT_COUNT, len(vertices)))
     for joint in range(JOINT_COUNT):
         _, near = tree.query(basis.joints[joint], k=REGRESSOR_NEIGHBOURS)
@@ -218,7 +217,7 @@ def hand_components(samples: int = 4000) -> tuple[Array, Array]:
         pose[:, 12 + segment, 2] = -0.25 * amount * oppose + rng.normal(0, 0.06, samples)
     flat = pose.reshape(samples, 45)
     mean = flat.mean(axis=0)
-    _, values, components = np.linalg.svd(flat - mean, full_matrices=True)
+    _, _, components = np.linalg.svd(flat - mean, full_matrices=True)
     peaks = components[np.arange(45), np.abs(components).argmax(axis=1)]
     components = components * np.sign(peaks)[:, None]
     mirror = np.tile([1.0, -1.0, -1.0], 15)
