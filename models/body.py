@@ -106,7 +106,8 @@ def load_body(path: Path, device: str | torch.device = "cpu") -> Body:
         arrays = unpack({name: value.numpy() for name, value in load_arrays(path).items()})
         return _body(arrays, manifest.id, package_digest(manifest), device)
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # numpy leaks the handle of a damaged file unless the handle is ours.
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
             # Name tables of licensed files are pickled objects: they are never read.
             arrays = {name: file[name] for name in FILE_FIELDS if name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
