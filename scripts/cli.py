@@ -31,6 +31,9 @@ COMMANDS: dict[str, Command] = {
     "serve": Command("server.serve:serve", "run the model server"),
     "dataset people": Command("training.people.dataset:people", "make captures of people"),
     "train dressing": Command("training.dressing:train_dressing", "train avatars and a dresser"),
+    "train plain-texture": Command(
+        "training.plain_texture:train_plain_textures", "fit the baseline that avatars must beat"
+    ),
     "export dressing": Command("training.export:export_dressing", "write a training's packages"),
     "evaluate shipped": Command("training.evaluation:evaluate_shipped", "measure shipped avatars"),
     "bench avatar": Command("server.bench:bench_avatar", "time an avatar's frame, part by part"),

@@ -7,10 +7,8 @@ by exact area. A batch is a pure function of seed and step, which is what makes 
 
 from __future__ import annotations
 
-import threading
 from dataclasses import dataclass
-from queue import Empty, Full, Queue
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -23,9 +21,8 @@ from models.surface import SurfaceSamples, surface_samples
 from training.captures import Capture
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
-    from types import TracebackType
 
     from numpy.typing import NDArray
 
@@ -299,69 +296,6 @@ def area_weights(start: float, side: float, size: int, length: int) -> tuple[Ten
     pixel = np.arange(first, last)[None]
     overlap = np.minimum(low + step, pixel + 1) - np.maximum(low, pixel)
     return torch.from_numpy((np.maximum(overlap, 0.0) / step).astype(np.float32)), first
-
-
-class Prefetcher:
-    """Makes the batches of coming steps in a thread, so that the network does not wait.
-
-    Use as a context manager and iterate; errors of the thread are raised where it is iterated.
-
-    Args:
-        make: from step to batch.
-        first: the first step.
-        ahead: batches kept ready.
-    """
-
-    def __init__(self, make: Callable[[int], Batch], first: int, ahead: int = 2) -> None:
-        self._make = make
-        self._step = first
-        self._queue: Queue[Batch | BaseException] = Queue(ahead)
-        self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="batches", daemon=True)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._stopping.set()
-        self._thread.join()
-
-    def __iter__(self) -> Iterator[Batch]:
-        while True:
-            item = self._queue.get()
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-
-    def _run(self) -> None:
-        while not self._stopping.is_set():
-            try:
-                item: Batch | BaseException = self._make(self._step)
-            except BaseException as error:  # noqa: BLE001 - handed to the thread that trains
-                item = error
-            self._step += 1
-            while not self._stopping.is_set():
-                try:
-                    self._queue.put(item, timeout=0.1)
-                    break
-                except Full:
-                    continue
-            if isinstance(item, BaseException):
-                return
-
-    def drain(self) -> None:
-        """Forget batches that were made ahead."""
-        try:
-            while True:
-                self._queue.get_nowait()
-        except Empty:
-            return
 
 
 def _load_capture(people: People, person: int, indices: Sequence[int]) -> Iterator[Frame]:

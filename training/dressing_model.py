@@ -12,7 +12,7 @@ from models.dresser import Dressed, Dresser, DresserConfig
 from models.texture import MipChain, NeuralTexture, gather_features
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from training.dressing_data import Batch
 
@@ -143,11 +143,12 @@ class RunningAverage:
             averages, [value.detach() for value in current.values()], 1.0 - decay
         )
 
-    @torch.no_grad()
-    def copy_to(self, model: nn.Module) -> None:
-        """Write the average into a model of the same architecture."""
-        for name, value in _floats(model).items():
-            value.copy_(self.values[name])
+
+def average_state(
+    model: Mapping[str, Tensor], average: Mapping[str, Tensor] | None
+) -> dict[str, Tensor]:
+    """Return a model's state dict with the running average's values where there are any."""
+    return {**model, **(average or {})}
 
 
 def _floats(model: nn.Module) -> dict[str, Tensor]:

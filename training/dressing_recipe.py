@@ -7,10 +7,12 @@ losses (`training/losses.py`), the architecture beside the network (`models/dres
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
+from pathlib import Path  # noqa: TC003 - jsonargparse reads the annotations
 from typing import Any, Literal
 
-from models.dresser import STRIDE
+from models.dresser import STRIDE, DresserConfig
+from training.losses import DressingWeights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,3 +123,37 @@ def plain(settings: Any) -> dict[str, Any]:
         name: list(value) if isinstance(value, tuple) else value
         for name, value in asdict(settings).items()
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class DressingRecipe:
+    """All that decides about a training, beside its captures.
+
+    Attributes:
+        architecture: of the dresser.
+        data: what it sees.
+        weights: of the losses.
+        optimiser: Adam and the running average.
+        schedule: how long, and how the rates fall.
+        vgg19: torchvision's VGG19 weights; the offline distance stands in without them.
+        perceptual_stages: stages of the offline distance.
+        seed: of first values and crops.
+    """
+
+    architecture: DresserConfig = field(default_factory=DresserConfig)
+    data: DressingData = field(default_factory=DressingData)
+    weights: DressingWeights = field(default_factory=DressingWeights)
+    optimiser: DressingOptimiser = field(default_factory=DressingOptimiser)
+    schedule: DressingSchedule = field(default_factory=DressingSchedule)
+    vgg19: Path | None = None
+    perceptual_stages: tuple[int, ...] = (0, 1, 2, 3)
+    seed: int = 0
+
+    def to_plain(self) -> dict[str, Any]:
+        """Return values for JSON."""
+        groups = ("architecture", "data", "weights", "optimiser", "schedule")
+        return {name: plain(getattr(self, name)) for name in groups} | {
+            "vgg19": str(self.vgg19) if self.vgg19 else None,
+            "perceptual_stages": list(self.perceptual_stages),
+            "seed": self.seed,
+        }

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from models.dresser import Dressed
 from training.dressing_data import Batch, Frame, People, cut_batch, whole_window
 from training.image_metrics import FrameFigures, mean_figures, measure
 from training.losses import NEUTRAL_GREY, composite, composite_premultiplied
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from models.dresser import Dressed
 
 RENDER_MARGIN = 1.2
 """As the render path crops."""

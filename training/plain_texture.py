@@ -7,22 +7,32 @@ three of the neural texture's channels.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
+from PIL import Image, PngImagePlugin
 from torch import Tensor, nn
 from torch.nn import functional
 
-from models.dresser import Dressed
+from blender_addon.contract.errors import TrainingError
+from models.avatar import AvatarRenderer
+from models.dresser import Dressed, DresserConfig
+from models.package import DEFAULT_LIBRARY
 from models.texture import NeuralTexture, gather_features
-from training.dressing_data import make_batch
+from training.dressing_data import People, load_frames, make_batch
 from training.dressing_model import assemble_chain
+from training.dressing_recipe import DressingData
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from training.dressing_data import Frame, People
-    from training.dressing_recipe import DressingData
+    from models.body import Body
+    from training.dressing_data import Frame
+
+BASELINES = Path(__file__).parent / "baselines"
+"""Plain textures of the benchmark's people, as `train_plain_textures` wrote them."""
 
 RATE = 2e-2
 SMOOTHNESS = 1e-3
@@ -76,7 +86,7 @@ class PlainPainter(nn.Module):
     The texture has four channels: RGB, and a constant 1 that comes out as the coverage.
     """
 
-    channels = 4
+    config = DresserConfig(texture_channels=4)
 
     def forward(self, features: Tensor) -> Dressed:
         """Return the texture's colour and the body's coverage for (B, 4 + 2, H, W) features."""
@@ -85,6 +95,67 @@ class PlainPainter(nn.Module):
         return Dressed(colour, functional.pad(coverage, (0, 0, 0, 0, 0, 2)))
 
 
-def with_coverage(texture: Tensor) -> Tensor:
-    """Return the (4, S, S) texture that `PlainPainter` shows, from RGB (3, S, S)."""
-    return torch.cat([texture, torch.ones_like(texture[:1])])
+def plain_renderer(body: Body, texture: Tensor) -> AvatarRenderer:
+    """Return the render path of an avatar with a plain texture (3, S, S) on the bare body."""
+    with_coverage = torch.cat([texture, torch.ones_like(texture[:1])])
+    return AvatarRenderer(body, with_coverage, PlainPainter(), "plain")  # pyright: ignore[reportArgumentType]
+
+
+def train_plain_textures(
+    captures: list[Path],
+    out: Path = BASELINES,
+    library: Path = DEFAULT_LIBRARY,
+    steps: int = 400,
+    size: int = 256,
+    seed: int = 0,
+) -> int:
+    """Fit and write the plain textures that avatars are measured against.
+
+    Args:
+        captures: those that the avatars are trained on.
+        out: folder of "<id>.png"; the png names capture digest and steps.
+        library: where the captures' body lies.
+        steps: of the fit.
+        size: side of the crops that it sees.
+        seed: of the crops.
+    """
+    people = People.open(captures, library)
+    frames = load_frames(people, "train")
+    out.mkdir(parents=True, exist_ok=True)
+    data = DressingData(size=size, people_per_batch=1)
+    for person, name in enumerate(people.ids):
+        texture = fit_plain_texture(people, person, frames[person], data, steps=steps, seed=seed)
+        notes = {"capture": people.captures[person].digest, "steps": steps, "seed": seed}
+        write_plain_texture(out, name, texture, notes)
+        print(out / f"{name}.png")  # noqa: T201 - a command's own output
+    return 0
+
+
+def write_plain_texture(
+    folder: Path, name: str, texture: Tensor, notes: dict[str, str | int]
+) -> None:
+    """Write (3, S, S) in 0…1 as an 8-bit png that carries notes."""
+    pixels = texture.clamp(0, 1).mul(255).add(0.5).to(torch.uint8).permute(1, 2, 0)
+    info = PngImagePlugin.PngInfo()
+    for key, value in notes.items():
+        info.add_text(key, str(value))
+    Image.fromarray(pixels.contiguous().numpy()).save(
+        folder / f"{name}.png", pnginfo=info, optimize=True
+    )
+
+
+def read_plain_texture(folder: Path, name: str) -> Tensor:
+    """Return a person's plain texture (3, S, S), 0…1.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    path = folder / f"{name}.png"
+    if not path.is_file():
+        raise TrainingError(
+            f"{path} is missing: there is nothing to compare {name} with",
+            "fit it: dressform train plain-texture CAPTURES",
+        )
+    with Image.open(path) as image:
+        pixels = np.asarray(image.convert("RGB"), np.float32) / 255
+    return torch.from_numpy(pixels).permute(2, 0, 1)

@@ -28,7 +28,8 @@
     │   ├── Superseded            a newer frame of the same viewport stream
     │   └── DeadlineExceeded
     ├── TrainingError
-    │   └── TrainingDiverged
+    │   ├── TrainingDiverged
+    │   └── SplitLeak             a model would be measured on frames it was trained on
     ├── SetupError                the machine lacks something
     │   ├── MissingExtra          an optional dependency is not installed
     │   └── InsecureEndpoint      an endpoint other than loopback without keys
@@ -240,6 +241,12 @@ class TrainingDiverged(TrainingError):
     code = "training.diverged"
     default_cause = "the losses are no longer finite"
     default_next_step = "resume from the last good checkpoint with a lower learning rate"
+
+
+class SplitLeak(TrainingError):
+    code = "training.split_leak"
+    default_cause = "the model was trained on frames that it would be measured on"
+    default_next_step = "measure on held-out frames, or train without these"
 
 
 class SetupError(DressformError):

@@ -14,6 +14,7 @@ from blender_addon.contract.joints import JOINT_COUNT
 from blender_addon.contract.operations import PosedBody
 from blender_addon.contract.pose import rotation_from_axis_angle
 from models.body import Body, load_body, skin
+from models.body_package import pack
 from models.package import Manifest, write_package
 from models.raster import interpolate, rasterize
 from training.captures import CaptureFrame, CaptureWriter
@@ -53,18 +54,30 @@ def write_toy_body(library: Path) -> Path:
     weights[:, 0], weights[:, 15] = 1 - upper, upper
     directions = np.zeros((len(vertices), 3, 4))
     directions[:, 1, 0] = 0.1 * vertices[:, 1]
-    # Every joint lies at the body's middle.
-    regressor = np.full((JOINT_COUNT, len(vertices)), 1 / len(vertices))
-    arrays = {
-        "v_template": vertices,
-        "shapedirs": directions,
-        "J_regressor": regressor,
-        "weights": weights,
-        "vt": uv,
-    }
-    tensors = {name: torch.from_numpy(value.astype(np.float32)) for name, value in arrays.items()}
-    tensors |= {"f": torch.tensor(faces, dtype=torch.int32)}
-    tensors |= {"ft": torch.tensor(uv_faces, dtype=torch.int32)}
+    vertex_of_uv = np.zeros(len(uv), np.int64)
+    vertex_of_uv[np.array(uv_faces)] = np.array(faces)
+    packed = pack(
+        {
+            "v_template": vertices,
+            "shapedirs": directions,
+            "expressiondirs": directions,
+            "weights": weights,
+            # Every joint lies at the body's middle.
+            "J_regressor": np.full((JOINT_COUNT, len(vertices)), 1 / len(vertices)),
+            "vt": uv,
+            "ft": np.array(uv_faces),
+            "uv_vertex": vertex_of_uv,
+            "spectral": np.zeros((len(vertices), 16)),
+            "hands_mean": np.zeros((2, 45)),
+            "hands_components": np.zeros((2, 45, 45)),
+            "lmk_faces_idx": np.zeros(51),
+            "lmk_bary_coords": np.zeros((51, 3)),
+            "dynamic_lmk_faces_idx": np.zeros((79, 17)),
+            "dynamic_lmk_bary_coords": np.zeros((79, 17, 3)),
+            "makehuman_index": np.zeros(len(vertices)),
+        }
+    )
+    tensors = {name: torch.from_numpy(value) for name, value in packed.items()}
     folder = library / BODY_ID
     write_package(
         folder, Manifest(kind="body", id=BODY_ID, name="Toy", licence="CC0-1.0"), tensors
