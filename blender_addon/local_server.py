@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from .client import Client
 from .contract.errors import DressformError, ServerUnreachable, SetupError
@@ -116,6 +116,7 @@ class LocalServer:
 
         Raises:
             ServerUnreachable: it does not start; the cause holds its last words.
+            SetupError: there is no such command.
         """
         launch = LaunchOptions(
             command=tuple(command), library=library, log=log, cwd=cwd, options=tuple(options)
@@ -193,17 +194,7 @@ class LocalServer:
         launch.log.parent.mkdir(parents=True, exist_ok=True)
         with launch.log.open("ab") as log_file:
             before = log_file.tell()
-            process = subprocess.Popen(
-                arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log_file,
-                cwd=launch.cwd,
-                env=_environment(),
-                # A terminal's Ctrl-C, meant for this process, must not end the server's work.
-                start_new_session=True,
-                creationflags=_WINDOWS_FLAGS,
-            )
+            process = _launched(arguments, launch.cwd, log_file)
         self._process = process
         ready = _first_line(process, START_SECONDS)
         if ready is None:
@@ -213,6 +204,28 @@ class LocalServer:
                 f"see its log, {launch.log}",
             )
         self._endpoint = str(ready["endpoint"])
+
+
+def _launched(
+    arguments: list[str], cwd: Path | None, log_file: IO[bytes]
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log_file,
+            cwd=cwd,
+            env=_environment(),
+            # A terminal's Ctrl-C, meant for this process, must not end the server's work.
+            start_new_session=True,
+            creationflags=_WINDOWS_FLAGS,
+        )
+    except OSError as error:
+        raise SetupError(
+            f"the server cannot be started with {arguments[0]}: {error.strerror}",
+            "set the path of .venv's python in the preferences of the Dressform extension",
+        ) from error
 
 
 def _first_line(process: subprocess.Popen[bytes], seconds: float) -> dict[str, Any] | None:
