@@ -19,8 +19,6 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from blender_addon.local_server import LocalServer  # noqa: E402
-
 from scripts.environments import (  # noqa: E402
     Blender,
     SetupFailed,
@@ -39,6 +37,9 @@ def main() -> int:
     started = time.monotonic()
     try:
         python = server_environment()
+        if Path(sys.prefix) != python.parent.parent:
+            # What follows needs the environment's packages: go on inside it.
+            return subprocess.run([python, __file__, *sys.argv[1:]], check=False).returncode
         blender = find_blender(options.blender)
         archive = build_extension(python)
     except SetupFailed as failure:
@@ -75,6 +76,8 @@ def render_demo(
     python: Path, blender: Blender, archive: Path, out: Path, options: argparse.Namespace
 ) -> bool:
     """Start a server, render the scene in Blender, cut the film; say what goes wrong."""
+    from blender_addon.local_server import LocalServer
+
     out.mkdir(parents=True, exist_ok=True)
     shutil.rmtree(out / "frames", ignore_errors=True)
     say("Server: starting …")
