@@ -5,6 +5,10 @@ restarted by it after a crash; a remote one is waited for. Everything here may b
 Blender's main thread and from render threads; what blocks says so.
 """
 
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# pyright: reportIncompatibleMethodOverride=false, reportMissingModuleSource=false
+# (Blender's stubs: unions of all data types, Optionals that never are None, other parameter names)
+
 from __future__ import annotations
 
 import os
@@ -16,13 +20,13 @@ from urllib.parse import urlsplit
 
 import bpy
 
-from .client import Client
 from .contract.errors import DressformError, SetupError
 from .local_server import PYTHON_VARIABLE, LocalServer, server_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from .client import Client
     from .contract.operations import AvatarRender
     from .contract.wire import Reply
 
@@ -218,4 +222,3 @@ _connection = Connection()
 def current() -> Connection:
     """Return this process's connection."""
     return _connection
-

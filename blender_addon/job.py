@@ -31,7 +31,7 @@ class Job(Generic[Result]):
             self._result = work(self._stop.is_set)
         except DressformError as error:
             self._error = error
-        except Exception as error:  # noqa: BLE001: it is raised again in `result`
+        except Exception as error:  # noqa: BLE001 - it is raised again in `result`
             self._error = InternalError(f"{type(error).__name__}: {error}")
 
     @property

@@ -1,5 +1,9 @@
 """Registers the extension's parts with Blender, and takes them out again."""
 
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# pyright: reportIncompatibleMethodOverride=false, reportMissingModuleSource=false
+# (Blender's stubs: unions of all data types, Optionals that never are None, other parameter names)
+
 from __future__ import annotations
 
 import atexit
@@ -16,7 +20,7 @@ _registered = False
 
 def register() -> None:
     """Register every class and property."""
-    global _registered  # noqa: PLW0603: Blender knows one extension of this name
+    global _registered  # noqa: PLW0603 - Blender knows one extension of this name
     for kind in preferences.CLASSES:
         bpy.utils.register_class(kind)
     properties.register()

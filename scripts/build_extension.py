@@ -135,7 +135,8 @@ def _fetch(requirement: str, name: str, python: str, folder: Path) -> Path:
 
 def _python_with_pip() -> str:
     for candidate in (sys.executable, *(str(path) for path in _environment_pythons())):
-        if subprocess.run([candidate, "-m", "pip", "--version"], capture_output=True).returncode == 0:
+        asked = [candidate, "-m", "pip", "--version"]
+        if subprocess.run(asked, capture_output=True, check=False).returncode == 0:
             return candidate
     raise BuildError("no Python with pip is at hand; run scripts/test.py once, it makes one")
 
@@ -198,7 +199,7 @@ def extension_tool(blender: Path | None) -> list[str]:
 
 
 def _run(command: list[str], failure: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
     if done.returncode != 0:
         words = (done.stdout + done.stderr).strip()
         raise BuildError(f"{failure}:\n{words[-2000:]}")

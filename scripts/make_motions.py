@@ -104,12 +104,33 @@ def relax_fingers(motion: Take, degrees: float = 16.0) -> None:
                 motion.turn(name, "z", -sign * degrees)
 
 
-_HIP = [(0.0, 27.0), (0.12, 25.0), (0.35, 2.0), (0.52, -12.0), (0.62, -6.0), (0.8, 26.0)]
-_HIP += [(0.9, 30.0)]
-_KNEE = [(0.0, 5.0), (0.14, 17.0), (0.4, 6.0), (0.54, 22.0), (0.7, 60.0), (0.86, 22.0)]
-_KNEE += [(0.95, 4.0)]
-_ANKLE = [(0.0, 0.0), (0.07, 6.0), (0.3, -6.0), (0.46, -10.0), (0.6, 18.0), (0.75, 2.0)]
-_ANKLE += [(0.9, -3.0)]
+_HIP = [
+    (0.0, 27.0),
+    (0.12, 25.0),
+    (0.35, 2.0),
+    (0.52, -12.0),
+    (0.62, -6.0),
+    (0.8, 26.0),
+    (0.9, 30.0),
+]
+_KNEE = [
+    (0.0, 5.0),
+    (0.14, 17.0),
+    (0.4, 6.0),
+    (0.54, 22.0),
+    (0.7, 60.0),
+    (0.86, 22.0),
+    (0.95, 4.0),
+]
+_ANKLE = [
+    (0.0, 0.0),
+    (0.07, 6.0),
+    (0.3, -6.0),
+    (0.46, -10.0),
+    (0.6, 18.0),
+    (0.75, 2.0),
+    (0.9, -3.0),
+]
 
 
 def walk(seconds: float = 6.0, steps_per_second: float = 1.8) -> Take:
@@ -151,7 +172,7 @@ def dance(seconds: float = 8.0, beats_per_second: float = 1.9) -> Take:
         motion.turn(f"{side}_knee", "x", bend)
         motion.turn(f"{side}_ankle", "x", -0.5 * bend + 10.0 * (1.0 - load))
         motion.turn(f"{side}_hip", "x", -0.55 * bend)
-        motion.turn(f"{side}_hip", "z", 6.0 * sign)
+        motion.turn(f"{side}_hip", "z", 3.0 * sign - 7.0 * sway)  # upright under swaying hips
     lift = 45.0 * np.sin(beat / 4 - 0.6) + 20.0 * np.sin(beat / 2)
     for side, sign in (("left", 1.0), ("right", -1.0)):
         motion.turn(f"{side}_elbow", "y", -sign * (55.0 + 25.0 * np.sin(beat + sign)))

@@ -1,6 +1,6 @@
-"""Render an avatar in motion with Blender, without opening it.
+r"""Render an avatar in motion with Blender, without opening it.
 
-    blender -b -P scripts/render_avatar.py -- --avatar ID --motion walk --camera orbit \\
+    blender -b -P scripts/render_avatar.py -- --avatar ID --motion walk --camera orbit \
         --frames 1-48 --size 512 --out DIR
 
 or, with bpy as a Python module, `PYTHON scripts/render_avatar.py -- …`. Makes its own scene and
@@ -9,6 +9,10 @@ that their pixels depend on has changed; a frame is written under another name a
 it is whole, so several machines may share a folder and a range. Exit code 0: every frame is
 there; 1: not, and the reason is printed; 2: the options are wrong.
 """
+
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# pyright: reportIncompatibleMethodOverride=false, reportMissingModuleSource=false
+# (Blender's stubs: unions of all data types, Optionals that never are None, other parameter names)
 
 from __future__ import annotations
 
@@ -195,7 +199,7 @@ def make_scene(job: Job, extension: str, avatar: Any, template: Any) -> bpy.type
         staging.camera_from_keys(scene, json.loads(Path(job.camera).read_text("utf-8")))
     else:
         staging.add_camera(scene, rig, job.camera, job.whole)
-    return scene
+    return scene  # pyright: ignore[reportReturnType]
 
 
 def render_frames(

@@ -127,9 +127,7 @@ def render_frame(
     return RenderedFrame(layer=composite(layers, camera.height, camera.width), digests=digests)
 
 
-def frame_digest(
-    people: Sequence[RenderedPerson], camera: Camera, digests: dict[str, str]
-) -> str:
+def frame_digest(people: Sequence[RenderedPerson], camera: Camera, digests: dict[str, str]) -> str:
     """Return the digest of everything that a frame's pixels depend on.
 
     Args:

@@ -4,13 +4,16 @@ Final frames are pure functions of the scene and the packages' digests: the same
 background and in split frame ranges. Blender calls `render` off its main thread in a window.
 """
 
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# pyright: reportIncompatibleMethodOverride=false, reportMissingModuleSource=false
+# (Blender's stubs: unions of all data types, Optionals that never are None, other parameter names)
+
 from __future__ import annotations
 
 import traceback
 from typing import TYPE_CHECKING
 
 import bpy
-import numpy as np
 
 from .. import connection, error_log
 from ..client import Client
@@ -23,6 +26,8 @@ from .pixels import Layer, blender_depth, composite, pass_values
 from .viewport import Viewport
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from ..contract.camera import Camera
     from ..contract.operations import AvatarRender
     from ..contract.wire import Reply
@@ -66,7 +71,7 @@ class DressformRenderEngine(bpy.types.RenderEngine):
             return  # Blender knows: test_break() said so
         except DressformError as error:
             self._fail(error)
-        except Exception as error:  # noqa: BLE001: whatever it is, Blender must not save a blank image
+        except Exception as error:  # noqa: BLE001 - whatever it is, Blender must not save a blank image
             traceback.print_exc()
             self._fail(InternalError(f"{type(error).__name__}: {error}"))
 
@@ -77,12 +82,12 @@ class DressformRenderEngine(bpy.types.RenderEngine):
 
     def _render(self, depsgraph: bpy.types.Depsgraph) -> None:
         scene = depsgraph.scene
-        self._warn_of_view_transform(scene)
+        self._warn_of_view_transform(scene)  # pyright: ignore[reportArgumentType]
         layer = depsgraph.view_layer
         camera = scene_camera(depsgraph)
         people = visible_people(depsgraph)
         frame = self._frame(people, camera, masks=layer.dressform.use_masks)
-        self._write(scene, layer, camera, frame)
+        self._write(scene, layer, camera, frame)  # pyright: ignore[reportArgumentType]
 
     def _frame(self, people: list[Person], camera: Camera, *, masks: bool) -> RenderedFrame:
         link = connection.current()
@@ -122,12 +127,12 @@ class DressformRenderEngine(bpy.types.RenderEngine):
         for render_pass in result.layers[0].passes:
             image = values.get(render_pass.name)
             if image is not None:
-                render_pass.rect.foreach_set(pass_values(_cut(image, border)))  # pyright: ignore[reportAttributeAccessIssue]
+                render_pass.rect.foreach_set(pass_values(_cut(image, border)))
         self.end_result(result)
 
     def _warn_of_view_transform(self, scene: bpy.types.Scene) -> None:
         transform = scene.view_settings.view_transform
-        if transform == "Standard" or (scene.name, transform) in _warned:
+        if transform == "Standard" or (scene.name, transform) in _warned:  # pyright: ignore[reportUnnecessaryComparison]
             return
         _warned.add((scene.name, transform))
         self.report(

@@ -5,6 +5,10 @@ server lowers the frame rate and nothing queues up. A timer polls the socket, so
 never waits.
 """
 
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# pyright: reportIncompatibleMethodOverride=false, reportMissingModuleSource=false
+# (Blender's stubs: unions of all data types, Optionals that never are None, other parameter names)
+
 from __future__ import annotations
 
 import time
@@ -78,7 +82,7 @@ class Viewport:
         region, view = context.region, context.region_data
         try:
             scale = min(1.0, LONGEST_SIDE / max(region.width, region.height, 1))
-            self._want(visible_people(depsgraph), view_camera(region, view, scale))
+            self._want(visible_people(depsgraph), view_camera(region, view, scale))  # pyright: ignore[reportArgumentType]
             self._pump()
         except DressformError as error:
             self._tell(error)
@@ -117,9 +121,7 @@ class Viewport:
             return
         for index, request in enumerate(picture.requests):
             params, arrays = request.to_wire()
-            identity = client.submit(
-                AVATAR_RENDER, params, arrays, timeout=ATTEMPT_SECONDS
-            )
+            identity = client.submit(AVATAR_RENDER, params, arrays, timeout=ATTEMPT_SECONDS)
             picture.ids[identity] = index
         picture.deadline = time.monotonic() + ATTEMPT_SECONDS
         self._sent = picture
@@ -165,6 +167,9 @@ class Viewport:
             return
         for reply in self._client.pump():
             self._take(reply)
+        self._give_up_when_late()
+
+    def _give_up_when_late(self) -> None:
         if self._sent is not None and time.monotonic() > self._sent.deadline:
             self._sent = None
             connection.current().start_in_background()
@@ -193,8 +198,8 @@ class Viewport:
         height, width = picture.camera.height, picture.camera.width
         layers = [picture.layers[index] for index in range(len(picture.requests))]
         pixels = pass_values(composite(layers, height, width).rgba)
-        data = gpu.types.Buffer("FLOAT", len(pixels), pixels)
-        self._texture = gpu.types.GPUTexture((width, height), format="RGBA16F", data=data)
+        data = gpu.types.Buffer("FLOAT", len(pixels), pixels)  # pyright: ignore[reportCallIssue]
+        self._texture = gpu.types.GPUTexture((width, height), format="RGBA16F", data=data)  # pyright: ignore[reportCallIssue]
         self._shown_key = picture.key
         self._sent = None
         self._engine.update_stats("Dressform", ", ".join(person.name for person in picture.people))

@@ -1,5 +1,9 @@
 """Blender's cameras as the contract's: final frames and the 3D viewport."""
 
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# pyright: reportIncompatibleMethodOverride=false, reportMissingModuleSource=false
+# (Blender's stubs: unions of all data types, Optionals that never are None, other parameter names)
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

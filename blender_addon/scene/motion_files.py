@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from ..contract.errors import BadMotion, VPoserPose
-from ..contract.joints import JOINT_COUNT
+from ..contract.joints import JOINT_COUNT, JOINT_INDEX
 from ..contract.pose import axis_angle_from_rotation, rotation_from_axis_angle
+from .pose_math import posed_joints
 from .safe_pickle import read_arrays
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ DEFAULT_RATE = 30.0
 _BODY = slice(0, 22)
 _FACE = slice(22, 25)
 _HANDS = slice(25, 55)
+_FEET = [JOINT_INDEX[f"{side}_{part}"] for side in ("left", "right") for part in ("ankle", "foot")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -336,6 +338,20 @@ def upright(
         pelvis=_mixed(pelvis, times),
         expression=_mixed(motion.expression, times),
     )
+
+
+def on_the_ground(
+    motion: UprightMotion, joints: NDArray[np.floating], clearances: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Return the (N, 3) pelvis positions moved up or down as one, so that the feet just touch.
+
+    Args:
+        joints: (55, 3) of the unposed body.
+        clearances: (55,) height of each joint over the ground in a flat stand, metres.
+    """
+    posed = posed_joints(motion.pose, joints, motion.pelvis)
+    gap = (posed[:, _FEET, 1] - np.asarray(clearances, np.float64)[_FEET]).min()
+    return motion.pelvis - np.array([0.0, gap, 0.0])
 
 
 def sample_times(frames: int, rate: float, new_rate: float) -> NDArray[np.float64]:

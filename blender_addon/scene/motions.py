@@ -1,5 +1,9 @@
 """Motions become keyframes of a person's rig."""
 
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# pyright: reportIncompatibleMethodOverride=false, reportMissingModuleSource=false
+# (Blender's stubs: unions of all data types, Optionals that never are None, other parameter names)
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -10,11 +14,13 @@ import numpy as np
 
 from ..contract.errors import BadMotion
 from ..contract.joints import JOINT_NAMES
-from .motion_files import Motion, UpAxis, read_motion, upright
+from ..contract.pose import Y_UP_TO_Z_UP
+from .motion_files import Motion, UpAxis, on_the_ground, read_motion, upright
+from .people import betas_of, joint_table_of
 from .pose_math import basis_rotations, quaternions
-from .properties import PELVIS_TABLE, beta_name, expression_name
-from .rig import rest_matrices
-from .stand_in import pelvis_position, to_blender
+from .properties import expression_name
+from .rig import default_betas, rest_matrices
+from .stand_in import joint_positions, to_blender
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,6 +57,7 @@ def import_motion(
     *,
     start: int = 1,
     up_axis: UpAxis | None = None,
+    at_rig: bool = True,
     set_range: bool = False,
 ) -> tuple[str, ...]:
     """Read motion files and key them on a person's rig.
@@ -58,6 +65,7 @@ def import_motion(
     Args:
         start: frame of the first key.
         up_axis: which way is up in the file; None for what the file's kind says.
+        at_rig: start where the rig stands, feet on its ground; else the file's own place.
         set_range: let the scene play exactly the motion.
 
     Returns:
@@ -68,7 +76,7 @@ def import_motion(
         VPoserPose: a file holds a VPoser code.
     """
     motion = read_motion(paths)
-    last = key_motion(context.scene, rig, motion, start=start, up_axis=up_axis)
+    last = key_motion(context.scene, rig, motion, start=start, up_axis=up_axis, at_rig=at_rig)  # pyright: ignore[reportArgumentType]
     if set_range:
         context.scene.frame_start, context.scene.frame_end = start, last
     return motion.notes
@@ -81,15 +89,22 @@ def key_motion(
     *,
     start: int = 1,
     up_axis: UpAxis | None = None,
+    at_rig: bool = True,
 ) -> int:
     """Key a motion at the scene's frame rate, in a new action; return its last frame."""
     rate = scene.render.fps / scene.render.fps_base
-    joint = _pelvis_joint(rig)
-    sampled = upright(motion, joint, rate, up_axis)
+    joints = joint_positions(joint_table_of(rig), betas_of(rig))
+    sampled = upright(motion, joints[0], rate, up_axis)
     rest = rest_matrices(rig)
+    pelvis = sampled.pelvis
+    if at_rig:
+        own = joint_positions(joint_table_of(rig), default_betas(rig))
+        clearances = rest[0, 2, 3] + own[:, 1] - own[0, 1]  # the rig's T-pose stands on its origin
+        pelvis = on_the_ground(sampled, joints, clearances)
+        pelvis[:, [0, 2]] += (rest[0, :3, 3] @ Y_UP_TO_Z_UP)[[0, 2]] - pelvis[0, [0, 2]]
     turns = quaternions(basis_rotations(rest, sampled.pose))
     # A root bone's location is measured from its rest place along its own rest axes.
-    moves = (to_blender(sampled.pelvis) - rest[0, :3, 3]) @ rest[0, :3, :3]
+    moves = (to_blender(pelvis) - rest[0, :3, 3]) @ rest[0, :3, :3]
     frames = np.arange(len(turns), dtype=np.float64) + start
     curves = _new_curves(rig, Path(motion_name(rig)).name)
     for index, name in enumerate(JOINT_NAMES):
@@ -107,11 +122,6 @@ def motion_name(rig: bpy.types.Object) -> str:
     return f"{rig.name} Motion"
 
 
-def _pelvis_joint(rig: bpy.types.Object) -> NDArray[np.float64]:
-    betas = np.array([float(rig[beta_name(i)]) for i in range(rig.dressform.betas)], np.float64)
-    return pelvis_position(np.array(rig.data[PELVIS_TABLE]).reshape(3, -1), betas)
-
-
 def _new_curves(ob: bpy.types.Object, name: str) -> Any:
     """Give an object a new action and return its collection of curves."""
     data = ob.animation_data or ob.animation_data_create()
@@ -125,9 +135,7 @@ def _new_curves(ob: bpy.types.Object, name: str) -> Any:
     return strip.channelbag(slot, ensure=True).fcurves
 
 
-def _key(
-    curves: Any, path: str, frames: NDArray[np.float64], values: NDArray[np.float64]
-) -> None:
+def _key(curves: Any, path: str, frames: NDArray[np.float64], values: NDArray[np.float64]) -> None:
     """Key values (N, channels), linear between frames."""
     single = values.shape[1] == 1
     for channel in range(values.shape[1]):

@@ -1,5 +1,9 @@
 """Find the people of a scene and read their poses from the evaluated depsgraph."""
 
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# pyright: reportIncompatibleMethodOverride=false, reportMissingModuleSource=false
+# (Blender's stubs: unions of all data types, Optionals that never are None, other parameter names)
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -11,8 +15,8 @@ from ..contract.errors import BadPose
 from ..contract.joints import JOINT_COUNT, JOINT_NAMES
 from ..contract.operations import PosedBody
 from .pose_math import read_rig
-from .properties import PELVIS_TABLE, beta_name, expression_name
-from .stand_in import pelvis_position
+from .properties import JOINT_TABLE, beta_name, expression_name
+from .stand_in import joint_positions
 
 if TYPE_CHECKING:
     import bpy
@@ -52,7 +56,7 @@ def visible_people(depsgraph: bpy.types.Depsgraph) -> list[Person]:
     for instance in depsgraph.object_instances:
         ob = instance.object
         if instance.show_self and is_person(ob):
-            found.append(read_person(ob, np.array(instance.matrix_world, np.float64)))
+            found.append(read_person(ob, np.array(instance.matrix_world, np.float64)))  # pyright: ignore[reportArgumentType]
     return found
 
 
@@ -69,9 +73,8 @@ def read_person(rig: bpy.types.Object, world: NDArray[np.float64] | None = None)
         rig.name,
     )
     person = rig.dressform
-    betas = _coefficients(rig, beta_name, person.betas)
-    table = np.array(rig.data[PELVIS_TABLE], np.float64).reshape(3, -1)
-    transl = reading.pelvis - pelvis_position(table, betas)
+    betas = betas_of(rig)
+    transl = reading.pelvis - joint_positions(joint_table_of(rig)[:1], betas)[0]
     return Person(
         name=rig.name,
         avatar=person.avatar,
@@ -83,6 +86,23 @@ def read_person(rig: bpy.types.Object, world: NDArray[np.float64] | None = None)
             expression=_coefficients(rig, expression_name, person.expressions).astype(np.float32),
         ),
     )
+
+
+def joint_table_of(rig: bpy.types.Object) -> NDArray[np.float64]:
+    """Return the (55, 3, 1 + n) joints of a rig's body (`stand_in.joint_positions`).
+
+    Raises:
+        BadPose: the armature has lost it.
+    """
+    stored = rig.data.get(JOINT_TABLE)
+    if stored is None:
+        raise BadPose(f"{rig.name} has lost the joints of its body", "add the person again")
+    return np.array(stored, np.float64).reshape(JOINT_COUNT, 3, -1)
+
+
+def betas_of(rig: bpy.types.Object) -> NDArray[np.float64]:
+    """Return the (n,) values of a rig's shape sliders."""
+    return _coefficients(rig, beta_name, rig.dressform.betas)
 
 
 def _coefficients(rig: bpy.types.Object, name: Any, count: int) -> NDArray[np.float64]:

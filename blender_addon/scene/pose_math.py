@@ -123,6 +123,28 @@ def basis_rotations(rest: NDArray[np.floating], pose: NDArray[np.floating]) -> N
     return _nearest_rotations(np.linalg.inv(axes) @ turned @ axes)
 
 
+def posed_joints(
+    pose: NDArray[np.floating], joints: NDArray[np.floating], pelvis: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Return where the joints of poses are, by forward kinematics.
+
+    Args:
+        pose: (N, 55, 3, 3) local rotations.
+        joints: (55, 3) of the unposed body.
+        pelvis: (N, 3) position of the first joint.
+
+    Returns:
+        (N, 55, 3).
+    """
+    rest = np.asarray(joints, np.float64)
+    turned, placed = np.array(pose, np.float64), np.zeros((len(pose), len(PARENTS), 3))
+    placed[:, 0] = pelvis
+    for joint, parent in enumerate(PARENTS[1:], start=1):
+        placed[:, joint] = placed[:, parent] + turned[:, parent] @ (rest[joint] - rest[parent])
+        turned[:, joint] = turned[:, parent] @ turned[:, joint]
+    return placed
+
+
 def quaternions(rotations: NDArray[np.floating]) -> NDArray[np.float64]:
     """Turn rotations (N, …, 3, 3) into quaternions (N, …, 4), w first, continuous along axis 0.
 

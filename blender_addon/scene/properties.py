@@ -1,13 +1,18 @@
 """What a rig remembers of its person: property names and the registered group."""
 
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# pyright: reportIncompatibleMethodOverride=false, reportMissingModuleSource=false
+# (Blender's stubs: unions of all data types, Optionals that never are None, other parameter names)
+# pyright: reportInvalidTypeForm=false
+
 from __future__ import annotations
 
 import bpy
 
 BETA_PREFIX = "Shape "
 EXPRESSION_PREFIX = "Expression "
-PELVIS_TABLE = "dressform_pelvis"
-"""Property of the armature data: (3, 1 + n) numbers, row by row (`stand_in.pelvis_position`)."""
+JOINT_TABLE = "dressform_joints"
+"""Property of the armature data: (55, 3, 1 + n) numbers in C order (`stand_in.joint_positions`)."""
 
 
 def beta_name(index: int) -> str:
@@ -23,14 +28,14 @@ def expression_name(index: int) -> str:
 class DressformPerson(bpy.types.PropertyGroup):
     """Who an armature is: `object.dressform`."""
 
-    avatar: bpy.props.StringProperty(  # pyright: ignore[reportInvalidTypeForm]
+    avatar: bpy.props.StringProperty(
         name="Avatar", description="The avatar that this rig wears", default=""
     )
-    body: bpy.props.StringProperty(  # pyright: ignore[reportInvalidTypeForm]
+    body: bpy.props.StringProperty(
         name="Body", description="The body that this rig was made from", default=""
     )
-    betas: bpy.props.IntProperty(name="Shape Sliders", default=0)  # pyright: ignore[reportInvalidTypeForm]
-    expressions: bpy.props.IntProperty(name="Expression Sliders", default=0)  # pyright: ignore[reportInvalidTypeForm]
+    betas: bpy.props.IntProperty(name="Shape Sliders", default=0)
+    expressions: bpy.props.IntProperty(name="Expression Sliders", default=0)
 
 
 CLASSES = (DressformPerson,)
@@ -40,11 +45,11 @@ def register() -> None:
     """Register the group and attach it to objects."""
     for kind in CLASSES:
         bpy.utils.register_class(kind)
-    bpy.types.Object.dressform = bpy.props.PointerProperty(type=DressformPerson)  # pyright: ignore[reportAttributeAccessIssue]
+    bpy.types.Object.dressform = bpy.props.PointerProperty(type=DressformPerson)
 
 
 def unregister() -> None:
     """Undo `register`."""
-    del bpy.types.Object.dressform  # pyright: ignore[reportAttributeAccessIssue]
+    del bpy.types.Object.dressform
     for kind in reversed(CLASSES):
         bpy.utils.unregister_class(kind)

@@ -1,5 +1,9 @@
 """Make an SMPL-X rig from a body template: armature, stand-in mesh, sliders, drivers."""
 
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# pyright: reportIncompatibleMethodOverride=false, reportMissingModuleSource=false
+# (Blender's stubs: unions of all data types, Optionals that never are None, other parameter names)
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -14,7 +18,7 @@ from ..contract.joints import (
     PARENTS,
     RIGHT_HAND,
 )
-from .properties import PELVIS_TABLE, beta_name, expression_name
+from .properties import JOINT_TABLE, beta_name, expression_name
 from .stand_in import (
     SLIDER_RANGE,
     BodyTemplate,
@@ -22,6 +26,8 @@ from .stand_in import (
     bone_tails,
     driver_expression,
     expression_key_offsets,
+    joint_table,
+    lift,
     shape_key_offsets,
     to_blender,
 )
@@ -51,8 +57,11 @@ def add_person(
     title = name or avatar
     if context.object is not None and context.object.mode != "OBJECT":
         bpy.ops.object.mode_set(mode="OBJECT")
-    rig = _armature(context, template, title)
-    body = _stand_in(context, template, title, rig)
+    up = np.array([0.0, 0.0, lift(template, np.array(betas, np.float64))])
+    rig = _armature(context, to_blender(template.joints) + up, title)
+    rig.data[JOINT_TABLE] = joint_table(template).ravel().tolist()  # pyright: ignore[reportOptionalSubscript]
+    body = _stand_in(context, template, to_blender(template.vertices) + up, title)
+    _bind(body, rig)
     _sliders(rig, template, betas)
     _drive_shape_keys(rig, body, template)
     _drive_bones(rig, template)
@@ -68,13 +77,12 @@ def add_person(
 
 
 def _armature(
-    context: bpy.types.Context, template: BodyTemplate, title: str
+    context: bpy.types.Context, heads: NDArray[np.float64], title: str
 ) -> bpy.types.Object:
     data = bpy.data.armatures.new(title)
     rig = bpy.data.objects.new(title, data)
     context.collection.objects.link(rig)
     context.view_layer.objects.active = rig
-    heads = to_blender(template.joints)
     tails = bone_tails(heads)
     bpy.ops.object.mode_set(mode="EDIT")
     bones = data.edit_bones
@@ -93,10 +101,6 @@ def _armature(
         bone.lock_scale = (True, True, True)
         if bone.name != JOINT_NAMES[0]:
             bone.lock_location = (True, True, True)
-    table = np.concatenate(
-        [template.joints[0][:, None], template.joint_shape_dirs[0]], axis=1
-    )
-    data[PELVIS_TABLE] = table.ravel().tolist()
     return rig
 
 
@@ -111,10 +115,12 @@ def _collect_bones(data: bpy.types.Armature) -> None:
 
 
 def _stand_in(
-    context: bpy.types.Context, template: BodyTemplate, title: str, rig: bpy.types.Object
+    context: bpy.types.Context,
+    template: BodyTemplate,
+    vertices: NDArray[np.float64],
+    title: str,
 ) -> bpy.types.Object:
     mesh = bpy.data.meshes.new(f"{title} Stand-in")
-    vertices = to_blender(template.vertices)
     mesh.from_pydata(vertices.tolist(), [], template.faces.tolist())
     layer = mesh.uv_layers.new(name="UVMap")
     layer.data.foreach_set("uv", template.uv[template.uv_faces.ravel()].astype(np.float32).ravel())
@@ -122,12 +128,15 @@ def _stand_in(
     mesh.update()
     body = bpy.data.objects.new(f"{title} Stand-in", mesh)
     context.collection.objects.link(body)
-    body.parent = rig
     _weigh(body, template)
-    modifier = body.modifiers.new("Armature", "ARMATURE")
-    modifier.object = rig
     mesh.materials.append(_stand_in_material())
     return body
+
+
+def _bind(body: bpy.types.Object, rig: bpy.types.Object) -> None:
+    body.parent = rig
+    modifier = body.modifiers.new("Armature", "ARMATURE")
+    modifier.object = rig
 
 
 def _weigh(body: bpy.types.Object, template: BodyTemplate) -> None:
@@ -176,7 +185,8 @@ def _drive_shape_keys(
     rig: bpy.types.Object, body: bpy.types.Object, template: BodyTemplate
 ) -> None:
     body.shape_key_add(name="Basis", from_mix=False)
-    vertices = to_blender(template.vertices)
+    vertices = np.empty(len(template.vertices) * 3, np.float32)
+    body.data.vertices.foreach_get("co", vertices)
     offsets = [
         *((beta_name(index), offset) for index, offset in enumerate(shape_key_offsets(template))),
         *(
@@ -186,11 +196,11 @@ def _drive_shape_keys(
     ]
     for name, offset in offsets:
         key = body.shape_key_add(name=name, from_mix=False)
-        key.data.foreach_set("co", (vertices + offset).astype(np.float32).ravel())
+        key.data.foreach_set("co", vertices + offset.ravel().astype(np.float32))
         key.slider_min, key.slider_max = -SLIDER_RANGE, SLIDER_RANGE
         driver = key.driver_add("value").driver
         driver.type = "SUM"
-        _variable(driver, "value", rig, name)
+        _variable(driver, "value", rig, name)  # pyright: ignore[reportArgumentType]
 
 
 def _drive_bones(rig: bpy.types.Object, template: BodyTemplate) -> None:
@@ -204,7 +214,7 @@ def _drive_bones(rig: bpy.types.Object, template: BodyTemplate) -> None:
             driver = rig.pose.bones[JOINT_NAMES[joint]].driver_add("location", axis).driver
             driver.type = "SCRIPTED"
             for name in used:
-                _variable(driver, name, rig, beta_name(int(name[1:])))
+                _variable(driver, name, rig, beta_name(int(name[1:])))  # pyright: ignore[reportArgumentType]
             driver.expression = expression
 
 
@@ -225,6 +235,12 @@ def rest_matrices(rig: bpy.types.Object) -> NDArray[np.float64]:
     from .people import ordered_matrices
 
     return ordered_matrices(rig.data.bones, "matrix_local", rig.name)
+
+
+def default_betas(rig: bpy.types.Object) -> NDArray[np.float64]:
+    """Return the (n,) shape that a person was made with."""
+    names = [beta_name(index) for index in range(rig.dressform.betas)]
+    return np.array([rig.id_properties_ui(name).as_dict()["default"] for name in names])
 
 
 def reset_sliders(rig: bpy.types.Object) -> None:

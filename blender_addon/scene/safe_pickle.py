@@ -47,9 +47,7 @@ class _Array:
         self.values = _array(tuple(shape), dtype, data, fortran=bool(fortran))
 
 
-def _array(
-    shape: tuple[int, ...], dtype: Any, data: Any, *, fortran: bool
-) -> np.ndarray[Any, Any]:
+def _array(shape: tuple[int, ...], dtype: Any, data: Any, *, fortran: bool) -> np.ndarray[Any, Any]:
     raw = data.encode("latin1") if isinstance(data, str) else data
     if not isinstance(dtype, _DType) or not isinstance(raw, bytes):
         raise BadMotion("the pickle holds an array of something other than numbers")

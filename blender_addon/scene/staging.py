@@ -1,5 +1,9 @@
 """Scenes made by a script: engine, camera moves and frame range around a person."""
 
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# pyright: reportIncompatibleMethodOverride=false, reportMissingModuleSource=false
+# (Blender's stubs: unions of all data types, Optionals that never are None, other parameter names)
+
 from __future__ import annotations
 
 import math
@@ -22,10 +26,10 @@ def prepare_scene(scene: bpy.types.Scene) -> bool:
     Returns:
         Whether anything was changed. A scene that renders with Dressform already is left alone.
     """
-    if scene.render.engine == "DRESSFORM":
+    if scene.render.engine == "DRESSFORM":  # pyright: ignore[reportUnnecessaryComparison]
         return False
     scene.render.engine = "DRESSFORM"
-    if scene.view_settings.view_transform in FACTORY_TRANSFORMS:
+    if scene.view_settings.view_transform in FACTORY_TRANSFORMS:  # pyright: ignore[reportUnnecessaryContains]
         scene.view_settings.view_transform = "Standard"
     return True
 
@@ -105,19 +109,20 @@ def _walk_past(
     frames: tuple[int, int],
 ) -> None:
     """The person walks past; the camera moves along slowly and turns after them."""
-    camera.data.lens = 40.0
-    target = _aim(scene, camera, (0.0, 0.0, 0.9))
+    camera.data.lens = 45.0
+    target = _aim(scene, camera, (0.0, 0.0, 0.92))
     _follow(target, rig)
     start, end = (_pelvis(scene, rig, frame) for frame in frames)
     middle = [(a + b) / 2 for a, b in zip(start, end, strict=True)]
     along = [b - a for a, b in zip(start, end, strict=True)]
     length = math.hypot(along[0], along[1]) or 1.0
     side = (along[1] / length, -along[0] / length)
-    for frame, part in ((frames[0], -0.15), (frames[1], 0.35)):
+    # From half in front to half behind: the person comes, passes, and goes on.
+    for frame, part in ((frames[0], 0.4), (frames[1], -0.2)):
         position = (
-            middle[0] + side[0] * 2.9 + along[0] * part,
-            middle[1] + side[1] * 2.9 + along[1] * part,
-            1.15 + 0.3 * part,
+            middle[0] + side[0] * 2.3 + along[0] * part,
+            middle[1] + side[1] * 2.3 + along[1] * part,
+            1.35 - 0.3 * part,
         )
         _key_location(camera, position, frame)
 
@@ -196,9 +201,7 @@ def _follow(target: bpy.types.Object, rig: bpy.types.Object) -> None:
     constraint.use_z = False
 
 
-def _key_location(
-    ob: bpy.types.Object, position: tuple[float, float, float], frame: int
-) -> None:
+def _key_location(ob: bpy.types.Object, position: tuple[float, float, float], frame: int) -> None:
     ob.location = position
     ob.keyframe_insert("location", frame=frame)
 
@@ -207,5 +210,4 @@ def _pelvis(scene: bpy.types.Scene, rig: bpy.types.Object, frame: int) -> list[f
     scene.frame_set(frame)
     depsgraph = bpy.context.evaluated_depsgraph_get()
     posed = rig.evaluated_get(depsgraph)
-    return list(posed.matrix_world @ posed.pose.bones["pelvis"].head)
-
+    return list(posed.matrix_world @ posed.pose.bones["pelvis"].head)  # pyright: ignore[reportArgumentType]

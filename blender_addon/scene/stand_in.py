@@ -149,17 +149,35 @@ def bone_offset_gains(
     return np.einsum("jba,jbn->jan", np.asarray(rest_axes, np.float64), turned)
 
 
-def pelvis_position(
-    pelvis: NDArray[np.floating], betas: NDArray[np.floating]
+def joint_positions(
+    table: NDArray[np.floating], betas: NDArray[np.floating]
 ) -> NDArray[np.float64]:
-    """Return the (3,) pelvis joint of the unposed body of this shape, SMPL-X axes.
+    """Return the (55, 3) joints of the unposed body of this shape, SMPL-X axes.
 
     Args:
-        pelvis: (3, 1 + n): the mean shape's joint, then its change per beta.
+        table: (55, 3, 1 + n): the mean shape's joints, then their change per beta.
         betas: (n,).
     """
-    table = np.asarray(pelvis, np.float64)
-    return table[:, 0] + table[:, 1:] @ np.asarray(betas, np.float64)
+    values = np.asarray(table, np.float64)
+    return values[..., 0] + values[..., 1:] @ np.asarray(betas, np.float64)
+
+
+def joint_table(template: BodyTemplate) -> NDArray[np.float64]:
+    """Return the (55, 3, 1 + n) table of `joint_positions`."""
+    return np.concatenate([template.joints[..., None], template.joint_shape_dirs], axis=-1)
+
+
+def lift(template: BodyTemplate, betas: NDArray[np.floating]) -> float:
+    """Return how far the stand-in is raised for its soles to stand at the rig's origin, metres.
+
+    Args:
+        betas: (≤ n,) shape that stands exactly on the ground.
+    """
+    given = np.zeros(template.shape_dirs.shape[-1])
+    given[: min(len(betas), len(given))] = np.asarray(betas, np.float64)[: len(given)]
+    heights = (template.vertices + template.shape_dirs @ given)[:, 1]
+    pelvis_shift = float(template.joint_shape_dirs[0, 1] @ given)  # the stand-in's pelvis stays
+    return pelvis_shift - float(heights.min())
 
 
 def driver_expression(gains: NDArray[np.floating], variables: list[str]) -> tuple[str, list[str]]:

@@ -1,16 +1,20 @@
 """The avatars of the library as a gallery with pictures."""
 
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# pyright: reportIncompatibleMethodOverride=false, reportMissingModuleSource=false
+# (Blender's stubs: unions of all data types, Optionals that never are None, other parameter names)
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import bpy
 import bpy.utils.previews
 import numpy as np
 
 from .. import library
 
 if TYPE_CHECKING:
-    import bpy
     from numpy.typing import NDArray
 
 ICON_SIDE = 128
@@ -61,7 +65,7 @@ def _fitted(image: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def register() -> None:
     """Make room for the pictures."""
-    global _icons  # noqa: PLW0603: Blender's preview collections are module state
+    global _icons  # noqa: PLW0603 - Blender's preview collections are module state
     _icons = bpy.utils.previews.new()
 
 

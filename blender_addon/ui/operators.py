@@ -1,5 +1,10 @@
 """The operators: thin. What may take time runs in a job while a timer watches it."""
 
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# pyright: reportIncompatibleMethodOverride=false, reportMissingModuleSource=false
+# (Blender's stubs: unions of all data types, Optionals that never are None, other parameter names)
+# pyright: reportInvalidTypeForm=false
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -87,7 +92,7 @@ def _refuse(operator: bpy.types.Operator, error: DressformError) -> Outcome:
 
 def _redraw(context: bpy.types.Context) -> None:
     manager = context.window_manager
-    for window in manager.windows if manager else ():
+    for window in manager.windows if manager else ():  # pyright: ignore[reportUnnecessaryComparison]
         for area in window.screen.areas:
             if area.type in ("VIEW_3D", "PREFERENCES"):
                 area.tag_redraw()
@@ -134,7 +139,7 @@ class DRESSFORM_OT_add_person(_Waiting):
     bl_label = "Add Person"
     bl_options = {"REGISTER", "UNDO"}
 
-    avatar: bpy.props.StringProperty(  # pyright: ignore[reportInvalidTypeForm]
+    avatar: bpy.props.StringProperty(
         name="Avatar", description="Id of the avatar; empty for the first of the library"
     )
 
@@ -157,7 +162,7 @@ class DRESSFORM_OT_add_person(_Waiting):
         gallery.refresh()
         first = not any(is_person(ob) for ob in context.scene.objects)
         rig.add_person(context, template, avatar.id, name=avatar.name, betas=avatar.betas)
-        if first and staging.prepare_scene(context.scene):
+        if first and staging.prepare_scene(context.scene):  # pyright: ignore[reportArgumentType]
             self.report({"INFO"}, "Scene set to the Dressform engine and the Standard view")
 
 
@@ -168,16 +173,16 @@ class DRESSFORM_OT_import_motion(bpy.types.Operator):
     bl_label = "Import Motion"
     bl_options = {"REGISTER", "UNDO"}
 
-    filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})  # pyright: ignore[reportInvalidTypeForm]
-    directory: bpy.props.StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE"})  # pyright: ignore[reportInvalidTypeForm]
-    files: bpy.props.CollectionProperty(  # pyright: ignore[reportInvalidTypeForm]
+    filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
+    directory: bpy.props.StringProperty(subtype="DIR_PATH", options={"SKIP_SAVE"})
+    files: bpy.props.CollectionProperty(
         type=bpy.types.OperatorFileListElement, options={"SKIP_SAVE"}
     )
-    filter_glob: bpy.props.StringProperty(default="*.npz;*.pkl", options={"HIDDEN"})  # pyright: ignore[reportInvalidTypeForm]
-    start: bpy.props.IntProperty(  # pyright: ignore[reportInvalidTypeForm]
+    filter_glob: bpy.props.StringProperty(default="*.npz;*.pkl", options={"HIDDEN"})
+    start: bpy.props.IntProperty(
         name="Start Frame", description="Frame of the first keyframe", default=1
     )
-    up_axis: bpy.props.EnumProperty(  # pyright: ignore[reportInvalidTypeForm]
+    up_axis: bpy.props.EnumProperty(
         name="Up Axis",
         description="Which way is up in the file",
         items=[
@@ -188,7 +193,7 @@ class DRESSFORM_OT_import_motion(bpy.types.Operator):
         ],
         default="AUTO",
     )
-    scene_range: bpy.props.BoolProperty(  # pyright: ignore[reportInvalidTypeForm]
+    scene_range: bpy.props.BoolProperty(
         name="Set Frame Range", description="Let the scene play the whole motion", default=True
     )
 
@@ -205,7 +210,7 @@ class DRESSFORM_OT_import_motion(bpy.types.Operator):
         try:
             notes = motions.import_motion(
                 context,
-                context.object,
+                context.object,  # pyright: ignore[reportArgumentType]
                 names or [Path(self.filepath)],
                 start=self.start,
                 up_axis=None if self.up_axis == "AUTO" else self.up_axis,
@@ -225,9 +230,7 @@ class DRESSFORM_OT_apply_motion(bpy.types.Operator):
     bl_label = "Apply Motion"
     bl_options = {"REGISTER", "UNDO"}
 
-    motion: bpy.props.EnumProperty(  # pyright: ignore[reportInvalidTypeForm]
-        name="Motion", items=motions.OWN_MOTIONS
-    )
+    motion: bpy.props.EnumProperty(name="Motion", items=motions.OWN_MOTIONS)
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
@@ -236,7 +239,10 @@ class DRESSFORM_OT_apply_motion(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> Outcome:
         try:
             motions.import_motion(
-                context, context.object, [motions.own_motion(self.motion)], set_range=True
+                context,
+                context.object,  # pyright: ignore[reportArgumentType]
+                [motions.own_motion(self.motion)],
+                set_range=True,  # pyright: ignore[reportArgumentType]
             )
         except DressformError as error:
             return _refuse(self, error)
@@ -268,7 +274,7 @@ class DRESSFORM_OT_reset_sliders(bpy.types.Operator):
         return _needs_person(cls, context)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
-        rig.reset_sliders(context.object)
+        rig.reset_sliders(context.object)  # pyright: ignore[reportArgumentType]
         return {"FINISHED"}
 
 

@@ -1,5 +1,9 @@
 """The Dressform tab of the 3D view's sidebar, and the render properties of the engine."""
 
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# pyright: reportIncompatibleMethodOverride=false, reportMissingModuleSource=false
+# (Blender's stubs: unions of all data types, Optionals that never are None, other parameter names)
+
 from __future__ import annotations
 
 import bpy
@@ -32,7 +36,7 @@ class DRESSFORM_PT_people(_Sidebar):
 
     def draw(self, context: bpy.types.Context) -> None:
         layout = self.layout
-        _draw_server(layout)
+        _draw_server(layout)  # pyright: ignore[reportArgumentType]
         if not library.known.avatars:
             layout.label(text="Start the server to see its avatars", icon="INFO")
         else:
@@ -49,7 +53,7 @@ def _draw_server(layout: bpy.types.UILayout) -> None:
     link = connection.current()
     text, icon = _STATES[link.state]
     row = layout.row(align=True)
-    row.label(text=f"Server: {text}", icon=icon)
+    row.label(text=f"Server: {text}", icon=icon)  # pyright: ignore[reportArgumentType]
     if link.state == "running":
         row.operator("dressform.refresh", text="", icon="FILE_REFRESH")
         row.operator("dressform.stop_server", text="", icon="X")
@@ -79,7 +83,9 @@ class DRESSFORM_PT_person(_Sidebar):
         layout.label(text=rig.name, icon="OUTLINER_OB_ARMATURE")
         layout.prop(rig.dressform, "avatar", icon="MOD_CLOTH")
         row = layout.row(align=True)
-        row.operator_menu_enum("dressform.apply_motion", "motion", text="Motion", icon="ARMATURE_DATA")
+        row.operator_menu_enum(
+            "dressform.apply_motion", "motion", text="Motion", icon="ARMATURE_DATA"
+        )
         row.operator("dressform.import_motion", text="Import…", icon="IMPORT")
 
 
@@ -93,7 +99,7 @@ class DRESSFORM_PT_shape(_Sidebar):
     def draw(self, context: bpy.types.Context) -> None:
         rig = _person_of(context.object)
         if rig is not None:
-            _draw_sliders(self.layout, rig, [beta_name(i) for i in range(rig.dressform.betas)])
+            _draw_sliders(self.layout, rig, [beta_name(i) for i in range(rig.dressform.betas)])  # pyright: ignore[reportArgumentType]
             self.layout.operator("dressform.reset_sliders", icon="LOOP_BACK")
 
 
@@ -109,7 +115,7 @@ class DRESSFORM_PT_expression(_Sidebar):
         rig = _person_of(context.object)
         if rig is not None:
             names = [expression_name(i) for i in range(rig.dressform.expressions)]
-            _draw_sliders(self.layout, rig, names)
+            _draw_sliders(self.layout, rig, names)  # pyright: ignore[reportArgumentType]
 
 
 def _draw_sliders(layout: bpy.types.UILayout, rig: bpy.types.Object, names: list[str]) -> None:
@@ -235,12 +241,12 @@ def register() -> None:
     for kind in CLASSES:
         bpy.utils.register_class(kind)
     for panel in _shared_panels():
-        panel.COMPAT_ENGINES.add("DRESSFORM")  # pyright: ignore[reportAttributeAccessIssue]
+        panel.COMPAT_ENGINES.add("DRESSFORM")
 
 
 def unregister() -> None:
     """Undo `register`."""
     for panel in _shared_panels():
-        panel.COMPAT_ENGINES.discard("DRESSFORM")  # pyright: ignore[reportAttributeAccessIssue]
+        panel.COMPAT_ENGINES.discard("DRESSFORM")
     for kind in reversed(CLASSES):
         bpy.utils.unregister_class(kind)

@@ -1,5 +1,10 @@
 """Preferences of the extension: which server, where, on what."""
 
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# pyright: reportIncompatibleMethodOverride=false, reportMissingModuleSource=false
+# (Blender's stubs: unions of all data types, Optionals that never are None, other parameter names)
+# pyright: reportInvalidTypeForm=false
+
 from __future__ import annotations
 
 import bpy
@@ -12,7 +17,7 @@ class DressformPreferences(bpy.types.AddonPreferences):
 
     bl_idname = PACKAGE
 
-    endpoint: bpy.props.StringProperty(  # pyright: ignore[reportInvalidTypeForm]
+    endpoint: bpy.props.StringProperty(
         name="Server Address",
         description=(
             "Address of a running server, such as tcp://127.0.0.1:5560. "
@@ -20,19 +25,19 @@ class DressformPreferences(bpy.types.AddonPreferences):
         ),
         default="",
     )
-    server_python: bpy.props.StringProperty(  # pyright: ignore[reportInvalidTypeForm]
+    server_python: bpy.props.StringProperty(
         name="Server's Python",
         description="The Python of the Dressform checkout's environment (.venv/bin/python)",
         subtype="FILE_PATH",
         default="",
     )
-    library: bpy.props.StringProperty(  # pyright: ignore[reportInvalidTypeForm]
+    library: bpy.props.StringProperty(
         name="Library",
         description="Folder of avatars. Empty: the library that comes with the server",
         subtype="DIR_PATH",
         default="",
     )
-    device: bpy.props.EnumProperty(  # pyright: ignore[reportInvalidTypeForm]
+    device: bpy.props.EnumProperty(
         name="Device",
         description="What the local server computes on",
         items=[

@@ -1,5 +1,10 @@
 """Settings that are stored with scenes, view layers and windows."""
 
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# pyright: reportIncompatibleMethodOverride=false, reportMissingModuleSource=false
+# (Blender's stubs: unions of all data types, Optionals that never are None, other parameter names)
+# pyright: reportInvalidTypeForm=false
+
 from __future__ import annotations
 
 import bpy
@@ -10,17 +15,17 @@ from . import gallery
 class DressformScene(bpy.types.PropertyGroup):
     """`scene.dressform`: what the panel has chosen."""
 
-    avatar: bpy.props.EnumProperty(  # pyright: ignore[reportInvalidTypeForm]
+    avatar: bpy.props.EnumProperty(
         name="Avatar",
         description="Who to add to the scene",
-        items=gallery.items,
+        items=gallery.items,  # pyright: ignore[reportArgumentType]
     )
 
 
 class DressformViewLayer(bpy.types.PropertyGroup):
     """`view_layer.dressform`: passes of our own."""
 
-    use_masks: bpy.props.BoolProperty(  # pyright: ignore[reportInvalidTypeForm]
+    use_masks: bpy.props.BoolProperty(
         name="Masks",
         description="Deliver passes that select the person, the hands and the face",
         default=False,
@@ -35,13 +40,13 @@ def register() -> None:
     """Register the groups and attach them."""
     for kind in CLASSES:
         bpy.utils.register_class(kind)
-    bpy.types.Scene.dressform = bpy.props.PointerProperty(type=DressformScene)  # pyright: ignore[reportAttributeAccessIssue]
-    bpy.types.ViewLayer.dressform = bpy.props.PointerProperty(type=DressformViewLayer)  # pyright: ignore[reportAttributeAccessIssue]
+    bpy.types.Scene.dressform = bpy.props.PointerProperty(type=DressformScene)
+    bpy.types.ViewLayer.dressform = bpy.props.PointerProperty(type=DressformViewLayer)
 
 
 def unregister() -> None:
     """Undo `register`."""
-    del bpy.types.ViewLayer.dressform  # pyright: ignore[reportAttributeAccessIssue]
-    del bpy.types.Scene.dressform  # pyright: ignore[reportAttributeAccessIssue]
+    del bpy.types.ViewLayer.dressform
+    del bpy.types.Scene.dressform
     for kind in reversed(CLASSES):
         bpy.utils.unregister_class(kind)

@@ -5,23 +5,22 @@ Run by the server's Python: `python -m tests.blender.make_library FOLDER`.
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
 from models.dresser import Dresser, DresserConfig
-from models.package import Manifest, write_package
-from tests.blender import made_body
+from models.package import DEFAULT_LIBRARY, Manifest, write_package
 
 AVATARS = ("ada", "ben")
 
 
 def main(folder: Path) -> None:
     torch.manual_seed(3)
-    write_body(folder)
+    shutil.copytree(DEFAULT_LIBRARY / "body-cc0", folder / "body-cc0")
     config = DresserConfig()
     dresser = Dresser(config)
     with torch.no_grad():
@@ -46,38 +45,12 @@ def main(folder: Path) -> None:
                 id=name,
                 name=name.title(),
                 licence="CC0-1.0",
-                architecture={"betas": [0.5 * index, -0.5 * index, 0.0, 0.0]},
-                requirements={"body": "made-body", "dresser": "dresser"},
+                architecture={"betas": [0.5 * index, -0.5 * index]},
+                requirements={"body": "body-cc0", "dresser": "dresser"},
             ),
             {"texture": torch.randn(16, 64, 64).half()},
             preview=Image.new("RGB", (64, 64), (200, 60 + 120 * index, 40)),
         )
-
-
-def write_body(folder: Path) -> None:
-    arrays = made_body.arrays()
-    vertices = arrays["vertices"]
-    regressor = np.zeros((55, len(vertices)), np.float32)
-    regressor[np.arange(55), 4 * np.arange(55)] = 1.0
-    weights = np.zeros((len(vertices), 55), np.float32)
-    weights[np.arange(len(vertices)), arrays["weight_joints"][:, 0]] = 1.0
-    expressions = np.pad(arrays["expression_dirs"], ((0, 0), (0, 0), (0, 1)))
-    write_package(
-        folder / "made-body",
-        Manifest(kind="body", id="made-body", name="Made body", licence="CC0-1.0"),
-        {
-            "v_template": torch.from_numpy(vertices),
-            "shapedirs": torch.from_numpy(
-                np.concatenate([arrays["shape_dirs"], expressions], axis=-1)
-            ),
-            "J_regressor": torch.from_numpy(regressor),
-            "weights": torch.from_numpy(weights),
-            "kintree_table": torch.zeros(2, 55, dtype=torch.int64),
-            "f": torch.from_numpy(arrays["faces"]),
-            "vt": torch.from_numpy(arrays["uv"]),
-            "ft": torch.from_numpy(arrays["uv_faces"]),
-        },
-    )
 
 
 if __name__ == "__main__":
