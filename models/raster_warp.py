@@ -19,19 +19,12 @@ edge evaluate it with opposite signs exactly (fused multiply-add is off), so no 
 # pyright: reportFunctionMemberAccess=false
 # The bodies of kernels are Warp's language; a Python type checker misreads them.
 
-import contextlib
-import os
-import threading
-from collections.abc import Generator
-from pathlib import Path
-
 import torch
 import warp as wp
 
 from blender_addon.contract.errors import BadParameter
+from models.warp_launch import columns_per_thread, in_bands, launch, start
 
-# Warp logs compilation to stdout, which belongs to our commands, and warns where CUDA is absent.
-wp.config.log_level = wp.LOG_ERROR
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 
 EMPTY_KEY = wp.constant(wp.uint64(0xFFFFFFFFFFFFFFFF))
@@ -40,9 +33,6 @@ DEGENERATE = wp.constant(1.0e-6)
 """Least ratio of a triangle's doubled area to the products it is the difference of."""
 LARGE_AREA = 4096
 """On CUDA, triangles whose bounding box has more pixels are drawn by one thread per pixel."""
-
-_lock = threading.Lock()
-_loaded: set[tuple[str, str]] = set()
 
 
 @wp.func_native("""
@@ -247,13 +237,15 @@ def resolve(
     faces: wp.array(dtype=wp.vec3i),
     intrinsics: wp.array(dtype=wp.mat33),
     keys: wp.array3d(dtype=wp.uint64),
+    top: int,
     span: int,
     face_out: wp.array3d(dtype=int),
     barycentric: wp.array3d(dtype=wp.vec3),
     depth: wp.array3d(dtype=float),
 ) -> None:
-    """One thread per `span` columns: turn keys into face ids, barycentrics and depths."""
-    image, row, part = wp.tid()
+    """One thread per `span` columns, from row `top` on: turn keys into what pixels see."""
+    image, band_row, part = wp.tid()
+    row = top + band_row
     K = intrinsics[image]
     for column in range(part * span, wp.min(part * span + span, keys.shape[2])):
         key = keys[image, row, column]
@@ -266,49 +258,6 @@ def resolve(
             face_out[image, row, column] = seen.face
             barycentric[image, row, column] = seen.barycentric
             depth[image, row, column] = seen.depth
-
-
-def start() -> None:
-    """Start Warp, once per process and without a word."""
-    with _lock:
-        if not _loaded:
-            with _without_stderr():
-                wp.init()
-            _loaded.add(("warp", "started"))
-
-
-@contextlib.contextmanager
-def _without_stderr() -> Generator[None]:
-    """Discard what native code writes to stderr: Warp warns of a missing CUDA driver there."""
-    if torch.cuda.is_available():
-        yield
-        return
-    saved = os.dup(2)
-    try:
-        with Path(os.devnull).open("wb") as sink:
-            os.dup2(sink.fileno(), 2)
-        yield
-    finally:
-        os.dup2(saved, 2)
-        os.close(saved)
-
-
-def launch(
-    kernel: wp.Kernel, dim: tuple[int, ...], inputs: list[object], device: torch.device
-) -> None:
-    """Launch a kernel on torch's device and current stream, once `start` has been called.
-
-    The first launch compiles the kernel's module, or loads it from Warp's cache on disk
-    (`WARP_CACHE_PATH`, else the user's cache folder); several processes may do so at once.
-    """
-    target = wp.device_from_torch(device)
-    loaded = (kernel.module.name, str(device))
-    if loaded not in _loaded:
-        with _lock:
-            wp.load_module(kernel.module, device=target)
-            _loaded.add(loaded)
-    stream = wp.stream_from_torch(device) if device.type == "cuda" else None
-    wp.launch(kernel, dim=dim, inputs=inputs, device=target, stream=stream, record_tape=False)
 
 
 def z_buffer(
@@ -348,16 +297,17 @@ def z_buffer(
     mesh = mesh_arrays(vertices, faces, K)
     aside = [wp.from_torch(large), wp.from_torch(large_count)]
     packed = wp.from_torch(keys, dtype=wp.uint64)
-    draw_inputs = [*mesh, near, 0, height, large_area, *aside, packed]
-    launch(draw, (batch, faces.shape[0]), draw_inputs, device)
+
+    def draw_rows(top: int, bottom: int) -> None:
+        inputs = [*mesh, near, top, bottom, large_area, *aside, packed]
+        launch(draw, (batch, faces.shape[0]), inputs, device)
+
     if set_aside:
+        draw_rows(0, height)
         launch(draw_large, (batch, height, width), [*mesh, near, *aside, packed], device)
+    else:
+        in_bands(height, device, draw_rows)
     return keys
-
-
-def columns_per_thread(device: torch.device, width: int) -> int:
-    """A thread per pixel on CUDA; per row on the CPU, where starting one costs as a pixel does."""
-    return 1 if device.type == "cuda" else width
 
 
 def mesh_arrays(vertices: torch.Tensor, faces: torch.Tensor, K: torch.Tensor) -> list[object]:
@@ -382,13 +332,16 @@ def fragments(
     barycentric = torch.empty((*keys.shape, 3), dtype=torch.float32, device=keys.device)
     depth = torch.empty(keys.shape, dtype=torch.float32, device=keys.device)
     span = columns_per_thread(keys.device, size[1])
+    mesh = [*mesh_arrays(vertices, faces, K), wp.from_torch(keys, dtype=wp.uint64)]
     outputs = [
-        wp.from_torch(keys, dtype=wp.uint64),
-        span,
         wp.from_torch(face),
         wp.from_torch(barycentric, dtype=wp.vec3),
         wp.from_torch(depth),
     ]
-    dim = (*keys.shape[:2], -(-keys.shape[2] // span))
-    launch(resolve, dim, [*mesh_arrays(vertices, faces, K), *outputs], keys.device)
+
+    def resolve_rows(top: int, bottom: int) -> None:
+        dim = (len(keys), bottom - top, -(-size[1] // span))
+        launch(resolve, dim, [*mesh, top, span, *outputs], keys.device)
+
+    in_bands(size[0], keys.device, resolve_rows, per_thread=4)
     return face, barycentric, depth

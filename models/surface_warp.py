@@ -10,6 +10,7 @@ import warp as wp
 
 from models import raster_warp
 from models.raster_warp import EMPTY_KEY, Seen, seen_at
+from models.warp_launch import columns_per_thread, launch
 
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 
@@ -110,11 +111,11 @@ def count(
     """Return each pixel's number of samples (B, H, W) int32 and nearest depth (B, H, W)."""
     counts = torch.empty(shape, dtype=torch.int32, device=keys.device)
     depth = torch.empty(shape, dtype=torch.float32, device=keys.device)
-    span = raster_warp.columns_per_thread(keys.device, shape[2])
+    span = columns_per_thread(keys.device, shape[2])
     packed = wp.from_torch(keys, dtype=wp.uint64)
     inputs = [*mesh, packed, s, span, wp.from_torch(counts), wp.from_torch(depth)]
     dim = (shape[0], shape[1], -(-shape[2] // span))
-    raster_warp.launch(count_samples, dim, inputs, keys.device)
+    launch(count_samples, dim, inputs, keys.device)
     return counts, depth
 
 
@@ -140,5 +141,5 @@ def collect(
         wp.from_torch(uv, dtype=wp.vec2),
         wp.from_torch(footprint),
     ]
-    raster_warp.launch(collect_samples, (len(pixel),), inputs, keys.device)
+    launch(collect_samples, (len(pixel),), inputs, keys.device)
     return uv, footprint

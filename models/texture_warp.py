@@ -19,6 +19,7 @@ import warp as wp
 from models import raster_warp
 from models.raster_warp import EMPTY_KEY, seen_at
 from models.surface_warp import footprint_at, uv_at
+from models.warp_launch import columns_per_thread, in_bands, launch, start
 
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 
@@ -182,13 +183,15 @@ def dress_for(channels: int) -> Any:
         last: int,
         s: int,
         off_body: float,
+        top: int,
         span: int,
         features: wp.array4d(dtype=float),
         coverage: wp.array3d(dtype=float),
         depth: wp.array3d(dtype=float),
     ) -> None:
-        """One thread per `span` pixels: average the texture over their sub-pixels."""
-        image, row, part = wp.tid()
+        """One thread per `span` pixels, from row `top` on: average over their sub-pixels."""
+        image, band_row, part = wp.tid()
+        row = top + band_row
         K = intrinsics[image]
         first = first_rows[image]
         share = 1.0 / float(s * s)
@@ -278,7 +281,7 @@ def _launch_bags(
     share: float,
     out: torch.Tensor,
 ) -> None:
-    raster_warp.start()
+    start()
     inputs = [
         rows_of(table),
         size,
@@ -290,7 +293,7 @@ def _launch_bags(
         share,
         rows_of(out),
     ]
-    raster_warp.launch(kernel, (len(first_rows),), inputs, table.device)
+    launch(kernel, (len(first_rows),), inputs, table.device)
 
 
 def features(
@@ -324,8 +327,8 @@ def features(
     out = torch.empty((batch, height, width, channels + 2), dtype=torch.float32, device=device)
     coverage = torch.empty((batch, height, width), dtype=torch.float32, device=device)
     depth = torch.empty_like(coverage)
-    span = raster_warp.columns_per_thread(device, width)
-    inputs = [
+    span = columns_per_thread(device, width)
+    scene = [
         *raster_warp.mesh_arrays(vertices, faces, K),
         wp.from_torch(keys, dtype=wp.uint64),
         wp.from_torch(corner_uv, dtype=wp.vec2),
@@ -335,10 +338,13 @@ def features(
         texture_size.bit_length() - 1,
         supersampling,
         off_body,
-        span,
-        wp.from_torch(out),
-        wp.from_torch(coverage),
-        wp.from_torch(depth),
     ]
-    raster_warp.launch(dress_for(channels), (batch, height, -(-width // span)), inputs, device)
+    outputs = [wp.from_torch(out), wp.from_torch(coverage), wp.from_torch(depth)]
+    kernel = dress_for(channels)
+
+    def dress_rows(top: int, bottom: int) -> None:
+        dim = (batch, bottom - top, -(-width // span))
+        launch(kernel, dim, [*scene, top, span, *outputs], device)
+
+    in_bands(height, device, dress_rows, per_thread=4)
     return out, coverage, depth

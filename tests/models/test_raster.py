@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import subprocess
 import sys
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -14,7 +17,7 @@ from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from blender_addon.contract.errors import BadParameter, MissingExtra
-from models import raster_warp
+from models import raster_warp, warp_launch
 from models.raster import Fragments, barycentrics, interpolate, rasterize
 from tests.models.raster_oracle import trace
 
@@ -260,6 +263,40 @@ def test_large_triangles_drawn_per_pixel_give_the_same_z_buffer():
     assert torch.equal(whole, split)
 
 
+def test_sharing_rows_out_among_threads_changes_no_byte(monkeypatch):
+    vertices = soup(6, 300, 0.4, -0.2)[None]
+    mesh = (vertices, separate_faces(vertices[0]), intrinsics((70, 50))[None], (70, 50))
+    whole = rasterize(*mesh)
+    monkeypatch.setattr(warp_launch, "SMALLEST_BAND", 8)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 5)
+    shared = rasterize(*mesh)
+    assert torch.equal(whole.face, shared.face)
+    assert torch.equal(whole.barycentric, shared.barycentric)
+    assert torch.equal(whole.depth, shared.depth)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_data_loader_can_rasterise(monkeypatch):
+    monkeypatch.setattr(warp_launch, "SMALLEST_BAND", 8)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    vertices = soup(6, 30, 0.4, -0.2)[None]
+    mesh = (vertices, separate_faces(vertices[0]), intrinsics((70, 50))[None], (70, 50))
+    here = rasterize(*mesh)
+    child = os.fork()
+    if child == 0:
+        os._exit(0 if torch.equal(rasterize(*mesh).face, here.face) else 1)
+    for _ in range(600):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            break
+        time.sleep(0.05)
+    else:
+        os.kill(child, 9)
+        os.waitpid(child, 0)
+        pytest.fail("the forked child hangs")
+    assert status == 0
+
+
 def test_interpolated_positions_lie_on_the_pixels_rays():
     size = (32, 32)
     vertices = soup(3, 50, 0.6, 0.5)[None]
@@ -332,9 +369,7 @@ def test_arguments_that_do_not_fit_are_refused(wrong):
         rasterize(**{**good_arguments(), **wrong})
 
 
-@pytest.mark.skipif(
-    __import__("importlib").util.find_spec("pytorch3d") is not None, reason="pytorch3d is here"
-)
+@pytest.mark.skipif(importlib.util.find_spec("pytorch3d") is not None, reason="pytorch3d is here")
 def test_a_missing_backend_is_named_with_what_to_do():
     with pytest.raises(MissingExtra, match="pytorch3d"):
         rasterize(**good_arguments(), backend="pytorch3d")
@@ -364,7 +399,7 @@ def test_a_first_start_compiles_without_a_word(tmp_path):
         "K = torch.tensor([[[4., 0, 2], [0, 4, 2], [0, 0, 1]]])\n"
         "print(int(rasterize(v, torch.tensor([[0, 1, 2]]), K, (4, 4)).covered.sum()))\n"
     )
-    environment = {**__import__("os").environ, "WARP_CACHE_PATH": str(tmp_path)}
+    environment = {**os.environ, "WARP_CACHE_PATH": str(tmp_path)}
     running = [
         subprocess.Popen(
             [sys.executable, "-c", program],

@@ -399,7 +399,7 @@ def test_cached_samples_train_a_texture_to_match_an_image():
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     assert losses[-1] < losses[0] / 50
 
 
