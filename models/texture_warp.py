@@ -169,6 +169,7 @@ def scatter_for(channels: int) -> Any:
 @functools.cache
 def dress_for(channels: int) -> Any:
     texel, trilinear = texel_type(channels), trilinear_for(channels)
+    row_type = texel_type(channels + 2)
 
     @wp.kernel(module="unique")
     def dress(
@@ -185,7 +186,7 @@ def dress_for(channels: int) -> Any:
         off_body: float,
         top: int,
         span: int,
-        features: wp.array4d(dtype=float),
+        features: wp.array3d(dtype=row_type),
         coverage: wp.array3d(dtype=float),
         depth: wp.array3d(dtype=float),
     ) -> None:
@@ -200,24 +201,25 @@ def dress_for(channels: int) -> Any:
             uv_total = wp.vec2(0.0, 0.0)
             count = int(0)  # noqa: RUF046, UP018 - a variable in Warp, not a constant
             nearest = float(wp.inf)
-            for sub in range(s * s):
-                y = row * s + sub // s
-                x = column * s + sub % s
-                key = keys[image, y, x]
-                if key != EMPTY_KEY:
-                    seen = seen_at(vertices, faces, K, key, image, y, x)
-                    uv = uv_at(corner_uv, seen)
-                    level = footprint_at(corner_uv, seen) + float(last)
-                    total += trilinear(table, first, size, last, uv, level)
-                    uv_total += uv * 2.0 - wp.vec2(1.0, 1.0)
-                    count += 1
-                    nearest = wp.min(nearest, seen.depth)
+            for y in range(row * s, row * s + s):
+                for x in range(column * s, column * s + s):
+                    key = keys[image, y, x]
+                    if key != EMPTY_KEY:
+                        seen = seen_at(vertices, faces, K, key, image, y, x)
+                        uv = uv_at(corner_uv, seen)
+                        level = footprint_at(corner_uv, seen) + float(last)
+                        total += trilinear(table, first, size, last, uv, level)
+                        uv_total += uv * 2.0 - wp.vec2(1.0, 1.0)
+                        count += 1
+                        nearest = wp.min(nearest, seen.depth)
             covered = float(count) * share
             uv_total = uv_total * share + wp.vec2(off_body, off_body) * (1.0 - covered)
+            pixel = row_type()
             for channel in range(channels):
-                features[image, row, column, channel] = total[channel] * share
-            features[image, row, column, channels] = uv_total[0]
-            features[image, row, column, channels + 1] = uv_total[1]
+                pixel[channel] = total[channel] * share
+            pixel[channels] = uv_total[0]
+            pixel[channels + 1] = uv_total[1]
+            features[image, row, column] = pixel
             coverage[image, row, column] = covered
             depth[image, row, column] = nearest
 
@@ -339,7 +341,8 @@ def features(
         supersampling,
         off_body,
     ]
-    outputs = [wp.from_torch(out), wp.from_torch(coverage), wp.from_torch(depth)]
+    rows = wp.from_torch(out, dtype=texel_type(channels + 2))
+    outputs = [rows, wp.from_torch(coverage), wp.from_torch(depth)]
     kernel = dress_for(channels)
 
     def dress_rows(top: int, bottom: int) -> None:
