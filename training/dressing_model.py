@@ -23,19 +23,27 @@ class DressingModel(nn.Module):
     Args:
         config: of the dresser.
         people: how many textures.
+        texture_size: side of their finest level.
         deviation: standard deviation of the textures' first values.
         seed: of all first values.
     """
 
     def __init__(
-        self, config: DresserConfig, people: int, *, deviation: float = 0.05, seed: int = 0
+        self,
+        config: DresserConfig,
+        people: int,
+        *,
+        texture_size: int = 512,
+        deviation: float = 0.05,
+        seed: int = 0,
     ) -> None:
         super().__init__()
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.dresser = Dresser(config)
             self.textures = nn.ModuleList(
-                NeuralTexture(config.texture_channels, deviation=deviation) for _ in range(people)
+                NeuralTexture(config.texture_channels, largest=texture_size, deviation=deviation)
+                for _ in range(people)
             )
         self.dresser.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         for texture in self.each_texture():

@@ -59,6 +59,7 @@ class DressingOptimiser:
         average_every: steps between updates of the average.
         warm_start: steps that fit a plain RGB texture first, which becomes three channels.
         texture_deviation: standard deviation of the textures' first values.
+        texture_size: side of the finest level, a power of two; the paper's 512.
     """
 
     texture_rate: float = 1e-2
@@ -69,6 +70,7 @@ class DressingOptimiser:
     average_every: int = 4
     warm_start: int = 60
     texture_deviation: float = 0.05
+    texture_size: int = 512
 
 
 @dataclass(frozen=True, kw_only=True)

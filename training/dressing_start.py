@@ -48,7 +48,9 @@ def start_from_plain_textures(
     for person, texture in enumerate(model.each_texture()):
         if person in leave:
             continue
-        colour = fit_plain_texture(people, person, frames[person], data, steps=steps, seed=seed)
+        colour = fit_plain_texture(
+            people, person, frames[person], data, steps=steps, seed=seed, size=texture.size
+        )
         # Centred and at the scale of −1…1, as the network's other inputs.
         spread_over_levels(texture, 2.0 * colour - 1.0, slice(0, 3))
 

@@ -79,6 +79,7 @@ class DressingTraining:
         model = DressingModel(
             recipe.architecture,
             len(self.frames),
+            texture_size=recipe.optimiser.texture_size,
             deviation=recipe.optimiser.texture_deviation,
             seed=recipe.seed,
         )
@@ -286,7 +287,9 @@ class DressingTraining:
 
     def averaged_model(self) -> DressingModel:
         """Return a model in evaluation mode with the running average, or the model's values."""
-        model = DressingModel(self.recipe.architecture, len(self.frames)).to(self.device)
+        size = self.recipe.optimiser.texture_size
+        model = DressingModel(self.recipe.architecture, len(self.frames), texture_size=size)
+        model = model.to(self.device)
         average = None if self.average is None else self.average.values
         model.load_state_dict(average_state(self.model.state_dict(), average))
         return model.eval()

@@ -221,7 +221,7 @@ def benchmark_frame(
     if capture.description.background == "photograph":
         image = image * masks[..., :1]
     over_grey = image + NEUTRAL_GREY * (1.0 - masks[..., :1])
-    return over_grey, masks, camera.cropped(0.0, 0.0, size, height, size / camera.width)
+    return over_grey.astype(np.float32), masks, camera.cropped(0.0, 0.0, size, height, size / camera.width)
 
 
 def summary(results: list[AvatarResult]) -> dict[str, dict[str, Any]]:
@@ -279,7 +279,7 @@ def _over_grey(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     rgba = passes["rgba"].astype(np.float32) / 255
     image = rgba[..., :3] + NEUTRAL_GREY * (1.0 - rgba[..., 3:])
-    return image, passes["masks"].astype(np.float32) / 255
+    return image.astype(np.float32), passes["masks"].astype(np.float32) / 255
 
 
 def _descriptions(benchmark: Path) -> list[Path]:

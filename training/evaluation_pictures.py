@@ -36,7 +36,7 @@ def write_worst(folder: Path, avatar: str, frames: list[FramePicture]) -> list[s
     """
     folder.mkdir(parents=True, exist_ok=True)
     worst = sorted(frames, key=lambda frame: frame.psnr)[:WORST]
-    rows: list[NDArray[np.float32]] = []
+    rows: list[NDArray[np.floating]] = []
     for frame in worst:
         true, image, plain, masks = frame.images
         difference = np.clip(3.0 * np.abs(true - image), 0.0, 1.0)

@@ -102,7 +102,8 @@ def read_run(run: Path, people: People) -> TrainedDressing:
         )
     recipe: dict[str, Any] = json.loads((run / RECIPE_FILE).read_text(encoding="utf-8"))
     config = DresserConfig.from_plain(recipe["architecture"])
-    model = DressingModel(config, len(people.captures))
+    size = int(recipe["optimiser"]["texture_size"])
+    model = DressingModel(config, len(people.captures), texture_size=size)
     model.load_state_dict(average_state(state["model"], state["average"]))
     return TrainedDressing(
         dresser={name: _half(value) for name, value in model.dresser.state_dict().items()},

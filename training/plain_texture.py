@@ -47,6 +47,7 @@ def fit_plain_texture(
     *,
     steps: int,
     seed: int = 0,
+    size: int = 512,
 ) -> Tensor:
     """Fit a person's RGB texture to captured frames by L1 on covered pixels.
 
@@ -57,11 +58,12 @@ def fit_plain_texture(
         data: crops as in training.
         steps: of Adam, with a linearly falling rate.
         seed: of the crops.
+        size: side of the texture, S.
 
     Returns:
         (3, S, S) float32 sRGB; mostly within 0…1.
     """
-    texture = NeuralTexture(channels=3)
+    texture = NeuralTexture(channels=3, largest=size)
     optimiser = torch.optim.Adam(texture.parameters(), RATE, betas=(0.9, 0.99))
     for step in range(steps):
         for group in optimiser.param_groups:

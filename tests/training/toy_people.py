@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cache
-from pathlib import Path
+from pathlib import Path  # noqa: TC003
 
 import numpy as np
 import torch
