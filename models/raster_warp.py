@@ -306,7 +306,7 @@ def z_buffer(
         draw_rows(0, height)
         launch(draw_large, (batch, height, width), [*mesh, near, *aside, packed], device)
     else:
-        in_bands(height, device, draw_rows)
+        in_bands(height, device, draw_rows, per_thread=2)
     return keys
 
 
