@@ -27,7 +27,7 @@ def cache_key(request: Request, array_frames: Sequence[Frame], digest: str) -> s
         digest: of the models that make the answer.
     """
     params = sorted((k, v) for k, v in request.params.items() if k not in UNHASHED_PARAMS)
-    table = [(name, a.dtype.name, a.shape) for name, a in request.arrays.items()]
+    table = [(name, a.dtype.str, a.shape) for name, a in request.arrays.items()]
     content = [request.operation, digest, params, table]
     # msgpack is self-delimiting and the table fixes the frames' lengths: no two requests collide.
     hashed = hashlib.sha256(cast("bytes", msgpack.packb(content)))

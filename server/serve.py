@@ -74,7 +74,7 @@ def serve(
     _check_options(device, workers, queue_size, cache_mb, hang_seconds, log_level)
     _log_to(log_file, log_level)
     settings = WorkerSettings(
-        endpoint=_worker_endpoint(),
+        endpoint=worker_endpoint(),
         identity="",
         device=device,
         library=str(library.resolve()),
@@ -162,7 +162,8 @@ def _log_to(file: Path | None, level: str) -> None:
     )
 
 
-def _worker_endpoint() -> str:
+def worker_endpoint() -> str:
+    """Return where a broker listens for its workers: only this machine's processes reach it."""
     if sys.platform == "linux":
         # An abstract name: nothing on disk that a killed server could leave behind. Who connects
         # without a worker's secret routing id is ignored.

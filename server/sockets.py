@@ -54,7 +54,8 @@ class LoopSocket:
             return False
         finally:
             # A send may swallow the edge-triggered wake-up of a message that came meanwhile.
-            self._wake()
+            if self._readable():
+                self._wake()
         return True
 
     def close(self, linger_seconds: float) -> None:

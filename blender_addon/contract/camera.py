@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 MAX_IMAGE_SIDE = 8192
 """Largest width or height of an image that a request may ask for, in pixels."""
 
+_LAST_ROW = np.array([0.0, 0.0, 1.0])
+_IDENTITY = np.eye(3)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Camera:
@@ -49,9 +52,9 @@ class Camera:
             raise BadParameter(f"an image side must lie in 1…{MAX_IMAGE_SIDE} pixels")
         if self.K[0, 0] <= 0 or self.K[1, 1] <= 0:
             raise BadParameter("camera.K must have positive focal lengths")
-        if not np.allclose(self.K[2], (0.0, 0.0, 1.0)) or self.K[0, 1] or self.K[1, 0]:
+        if np.abs(self.K[2] - _LAST_ROW).max() > 1e-6 or self.K[0, 1] or self.K[1, 0]:
             raise BadParameter("camera.K must be a pinhole without skew")
-        if np.abs(self.R.T @ self.R - np.eye(3)).max() > 1e-3 or np.linalg.det(self.R) < 0:
+        if np.abs(self.R.T @ self.R - _IDENTITY).max() > 1e-3 or np.linalg.det(self.R) < 0:
             raise BadParameter("camera.R must be a rotation")
 
     @property

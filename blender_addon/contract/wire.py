@@ -43,6 +43,9 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 """The dtypes that may travel, by name."""
 
+# numpy derives `dtype.name` anew each time, which costs more than all else that encoding does.
+_NAMES = {dtype: name for name, dtype in DTYPES.items()}
+
 ReplyKind = Literal["progress", "result", "error"]
 Frame = bytes | memoryview
 Arrays = dict[str, np.ndarray[Any, np.dtype[Any]]]
@@ -177,10 +180,11 @@ def _encode(header: dict[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]]) 
     for name, array in arrays.items():
         if array.nbytes > MAX_ARRAY_BYTES:
             raise TooLarge(f"array {name} is over {MAX_ARRAY_BYTES >> 20} MB")
-        if array.dtype.name not in DTYPES:
+        dtype = _NAMES.get(array.dtype) or array.dtype.name
+        if dtype not in DTYPES:
             raise BadMessage(f"array {name} has the dtype {array.dtype}, which may not travel")
-        plain = np.ascontiguousarray(array, DTYPES[array.dtype.name])
-        table.append({"name": name, "dtype": array.dtype.name, "shape": list(array.shape)})
+        plain = np.ascontiguousarray(array, DTYPES[dtype])
+        table.append({"name": name, "dtype": dtype, "shape": array.shape})
         # memoryview.cast refuses arrays without elements.
         frames.append(plain.data.cast("B") if plain.size else b"")
     header["arrays"] = table
