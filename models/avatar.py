@@ -19,7 +19,7 @@ from blender_addon.contract.errors import UnknownModel
 from blender_addon.contract.operations import RENDER_PASSES
 from models.body import Body, load_body, skin
 from models.crop import Crop, body_crop
-from models.dresser import Dresser, DresserConfig, autocast_dtype
+from models.dresser import Dressed, Dresser, DresserConfig, autocast_dtype
 from models.package import load_arrays, package_digest, read_manifest
 from models.texture import DressingInput, MipChain, dressing_features
 
@@ -176,15 +176,20 @@ class AvatarRenderer:
 
     @torch.inference_mode()
     def paint(self, features: DressingInput) -> Painted:
-        """Run the dresser."""
+        """Run the dresser and premultiply its colours by its foreground mask."""
+        rgb, masks = self.dress(features)
+        alpha = masks[:, :1].sub(FAINTEST_ALPHA).div(1.0 - FAINTEST_ALPHA).clamp_(0.0, 1.0)
+        rgba = torch.cat([rgb.mul(alpha), alpha], dim=1)
+        return Painted(rgba, torch.cat([alpha, masks[:, 1:]], dim=1), features.depth)
+
+    @torch.inference_mode()
+    def dress(self, features: DressingInput) -> Dressed:
+        """Run the dresser's forward, and nothing else."""
         given = features.features.contiguous(memory_format=torch.channels_last)
         with torch.autocast(
             self.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None
         ):
-            rgb, masks = self.dresser(given)
-        alpha = masks[:, :1].sub(FAINTEST_ALPHA).div(1.0 - FAINTEST_ALPHA).clamp_(0.0, 1.0)
-        rgba = torch.cat([rgb.mul(alpha), alpha], dim=1)
-        return Painted(rgba, torch.cat([alpha, masks[:, 1:]], dim=1), features.depth)
+            return self.dresser(given)
 
     def _tensor(self, values: NDArray[np.float32]) -> Tensor:
         return torch.from_numpy(np.array(values, np.float32))[None].to(self.device)
