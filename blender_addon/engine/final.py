@@ -121,14 +121,15 @@ class DressformRenderEngine(bpy.types.RenderEngine):
     ) -> None:
         border = _border(scene.render, camera)
         result = self.begin_result(0, 0, border.width, border.height, layer=view_layer.name)
-        for avatar, digest in frame.digests.items():
-            result.stamp_data_add_field(f"Dressform {avatar}", digest)
         values = _pass_images(frame.layer)
         for render_pass in result.layers[0].passes:
             image = values.get(render_pass.name)
             if image is not None:
                 render_pass.rect.foreach_set(pass_values(_cut(image, border)))
         self.end_result(result)
+        whole = self.get_result()  # what is written to disk takes its metadata from here
+        for avatar, digest in frame.digests.items():
+            whole.stamp_data_add_field(f"Dressform {avatar}", digest)
 
     def _warn_of_view_transform(self, scene: bpy.types.Scene) -> None:
         transform = scene.view_settings.view_transform
@@ -153,11 +154,6 @@ class DressformRenderEngine(bpy.types.RenderEngine):
         if self.viewport is None:
             self.viewport = Viewport(self)
         return self.viewport
-
-    def __del__(self) -> None:
-        viewport = getattr(self, "viewport", None)
-        if viewport is not None:
-            viewport.close()
 
 
 def _border(render: bpy.types.RenderSettings, camera: Camera) -> Border:

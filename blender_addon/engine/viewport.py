@@ -71,7 +71,6 @@ class Viewport:
         self._wanted: _Picture | None = None
         self._shown_key = b""
         self._texture: gpu.types.GPUTexture | None = None
-        self._closed = False
 
     def update(self, _context: bpy.types.Context, _depsgraph: bpy.types.Depsgraph) -> None:
         """Ask for a redraw; the scene is read when drawing, with the view that is drawn."""
@@ -95,10 +94,13 @@ class Viewport:
 
     def close(self) -> None:
         """Let go of the socket; the timer ends by itself."""
-        self._closed = True
         if self._client is not None:
             self._client.close()
             self._client = None
+
+    def __del__(self) -> None:
+        # Blender frees its part of an engine first, so only this plain object can clean up.
+        self.close()
 
     def _want(self, people: list[Person], camera: Camera) -> None:
         requests = requests_of(
@@ -151,8 +153,7 @@ class Viewport:
 
     def _tick(self) -> float | None:
         try:
-            if self._closed:
-                return None
+            self._engine.is_preview  # noqa: B018 - raises when Blender has freed the engine
             self._pump()
             self._send()
         except ReferenceError:

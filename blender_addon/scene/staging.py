@@ -120,8 +120,8 @@ def _walk_past(
     # From half in front to half behind: the person comes, passes, and goes on.
     for frame, part in ((frames[0], 0.4), (frames[1], -0.2)):
         position = (
-            middle[0] + side[0] * 2.3 + along[0] * part,
-            middle[1] + side[1] * 2.3 + along[1] * part,
+            middle[0] + side[0] * 2.55 + along[0] * part,
+            middle[1] + side[1] * 2.55 + along[1] * part,
             1.35 - 0.3 * part,
         )
         _key_location(camera, position, frame)
@@ -136,7 +136,7 @@ def _static(
     """Still, in front of where the person starts."""
     camera.data.lens = 50.0
     pelvis = _pelvis(scene, rig, frames[0])
-    camera.location = (pelvis[0], pelvis[1] - 4.2, 1.0)
+    camera.location = (pelvis[0], pelvis[1] - 3.6, 0.95)
     camera.rotation_euler = (math.pi / 2, 0.0, 0.0)
 
 
