@@ -112,12 +112,13 @@ def autocast_dtype(device: torch.device) -> torch.dtype | None:
     """
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else None
-    if device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():  # noqa: SLF001
+    if device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return torch.bfloat16 if _cpu_multiplies_bf16() else None
     return None
 
 
 def _cpu_multiplies_bf16() -> bool:
-    return bool(
-        torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()  # noqa: SLF001
-    )
+    # torch has no public question for this.
+    avx512 = torch.cpu._is_avx512_bf16_supported()  # pyright: ignore[reportPrivateUsage]
+    amx = torch.cpu._is_amx_tile_supported()  # pyright: ignore[reportPrivateUsage]
+    return bool(avx512 or amx)
