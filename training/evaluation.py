@@ -28,6 +28,8 @@ from training.losses import NEUTRAL_GREY
 from training.plain_texture import BASELINES, plain_renderer, read_plain_texture
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from blender_addon.contract.camera import Camera
@@ -221,7 +223,11 @@ def benchmark_frame(
     if capture.description.background == "photograph":
         image = image * masks[..., :1]
     over_grey = image + NEUTRAL_GREY * (1.0 - masks[..., :1])
-    return over_grey.astype(np.float32), masks, camera.cropped(0.0, 0.0, size, height, size / camera.width)
+    return (
+        np.asarray(over_grey, np.float32),
+        masks,
+        camera.cropped(0.0, 0.0, size, height, size / camera.width),
+    )
 
 
 def summary(results: list[AvatarResult]) -> dict[str, dict[str, Any]]:
@@ -263,7 +269,7 @@ def _figure(value: float, bound: float | None) -> dict[str, Any]:
     return {"value": None if np.isnan(value) else round(value, 4), "bound": bound, "ok": ok}
 
 
-def _cells(values: list[float | None]) -> str:
+def _cells(values: Sequence[float | None]) -> str:
     return "".join(
         f"{'–':>10}"
         if v is None or np.isnan(v)
@@ -279,7 +285,8 @@ def _over_grey(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     rgba = passes["rgba"].astype(np.float32) / 255
     image = rgba[..., :3] + NEUTRAL_GREY * (1.0 - rgba[..., 3:])
-    return image.astype(np.float32), passes["masks"].astype(np.float32) / 255
+    masks = passes["masks"].astype(np.float32)
+    return np.asarray(image, np.float32), np.asarray(masks / 255, np.float32)
 
 
 def _descriptions(benchmark: Path) -> list[Path]:

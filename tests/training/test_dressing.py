@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -309,7 +310,7 @@ def test_rates_fall_from_one_to_the_floor():
     factors = [schedule.factor(schedule.progress(step, 0.0)) for step in range(101)]
     assert factors[:21] == [1.0] * 21
     assert factors[-1] == pytest.approx(0.1)
-    assert all(a >= b for a, b in zip(factors, factors[1:], strict=False))
+    assert all(a >= b for a, b in pairwise(factors))
 
 
 def test_a_stage_planned_in_minutes_ends_by_the_clock():
