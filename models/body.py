@@ -28,10 +28,39 @@ if TYPE_CHECKING:
 REQUIRED_FIELDS = (
     *("v_template", "shapedirs", "J_regressor", "kintree_table", "weights", "f", "vt", "ft"),
 )
-FILE_FIELDS = (*REQUIRED_FIELDS, "posedirs", "spectral")
+HAND_FIELDS = ("hands_meanl", "hands_meanr", "hands_componentsl", "hands_componentsr")
+LANDMARK_FIELDS = (
+    *("lmk_faces_idx", "lmk_bary_coords"),
+    *("dynamic_lmk_faces_idx", "dynamic_lmk_bary_coords"),
+)
+FILE_FIELDS = (*REQUIRED_FIELDS, *HAND_FIELDS, *LANDMARK_FIELDS, "posedirs", "spectral")
 
 SHAPE_COLUMNS = 300
 """Columns of `shapedirs` before the expressions in the licensed files of 400 columns."""
+
+
+class Hands(NamedTuple):
+    """What SMPL-X's hand coefficients stand for: axis-angles of 15 joints = mean + c · components.
+
+    Left hand first: means (2, 45), components (2, 45, 45), float32, by falling variance.
+    """
+
+    means: Tensor
+    components: Tensor
+
+
+class Landmarks(NamedTuple):
+    """Points of the face on the surface, as face ids and barycentrics.
+
+    The 51 inner ones: faces (51,), weights (51, 3). The outline, by the head's yaw in degrees
+    (bins 0…39 to the subject's right, 40…78 to the left by 1…39): contour_faces (79, 17),
+    contour_weights (79, 17, 3).
+    """
+
+    faces: Tensor
+    weights: Tensor
+    contour_faces: Tensor
+    contour_weights: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +79,8 @@ class Body:
         uv: (T, 2) float32, v up.
         uv_faces: (F, 3) int64 UV indices of each face's corners.
         spectral: (V, 16) float32 spectral coordinates, or None.
+        hands: what hand coefficients stand for, or None when the file has none.
+        landmarks: of the face, or None when the file has none.
         id: name.
         digest: 16 hexadecimal digits that name the content.
     """
@@ -65,6 +96,8 @@ class Body:
     uv: Tensor
     uv_faces: Tensor
     spectral: Tensor | None
+    hands: Hands | None
+    landmarks: Landmarks | None
     id: str
     digest: str
 
@@ -163,6 +196,19 @@ def _body(
     corrective = None
     if posedirs is not None and np.any(posedirs):
         corrective = real("posedirs").reshape(-1, posedirs.shape[-1]).T.contiguous()
+    hands = None
+    if all(field in arrays for field in HAND_FIELDS):
+        means, components = (
+            torch.stack([real(field) for field in pair])
+            for pair in (HAND_FIELDS[:2], HAND_FIELDS[2:])
+        )
+        hands = Hands(means, components)
+    landmarks = None
+    if all(field in arrays for field in LANDMARK_FIELDS):
+        inner, inner_weights, contour, contour_weights = LANDMARK_FIELDS
+        landmarks = Landmarks(
+            whole(inner), real(inner_weights), whole(contour), real(contour_weights)
+        )
     return Body(
         v_template=real("v_template"),
         shape_dirs=dirs[..., :split].contiguous(),
@@ -175,6 +221,8 @@ def _body(
         uv=real("vt"),
         uv_faces=whole("ft"),
         spectral=real("spectral") if "spectral" in arrays else None,
+        hands=hands,
+        landmarks=landmarks,
         id=name,
         digest=digest,
     )

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 BONES_PER_VERTEX = 6
 """Skinning weights kept per vertex, in steps of 1/255."""
 
+MIRRORED_HAND = np.tile([1.0, -1.0, -1.0], 15)
+"""Signs that turn 15 axis-angles of a left hand into those of the right (SMPL-X's x mirrored)."""
+
 POSE_CORRECTIVES = 9 * (JOINT_COUNT - 1)
 
 
@@ -30,9 +33,10 @@ def pack(fields: Mapping[str, np.ndarray[Any, Any]]) -> Fields:
     Args:
         fields: v_template (V, 3), shapedirs (V, 3, n), expressiondirs (V, 3, m), weights (V, 55),
             J_regressor (55, V), vt (T, 2), ft (F, 3), uv_vertex (T,) the vertex of each UV, spectral
-            (V, 16) in −1…1, hands_mean (2, 45), hands_components (2, 45, 45), lmk_faces_idx (51,),
-            lmk_bary_coords (51, 3), dynamic_lmk_faces_idx (79, 17), dynamic_lmk_bary_coords
-            (79, 17, 3), makehuman_index (V,).
+            (V, 16) in −1…1, hands_mean (2, 45) and hands_components (2, 45, 45) whose right
+            hand mirrors the left, lmk_faces_idx (51,), lmk_bary_coords (51, 3),
+            dynamic_lmk_faces_idx (79, 17), dynamic_lmk_bary_coords (79, 17, 3),
+            makehuman_index (V,).
     """
     joints, weights = _packed_weights(fields["weights"])
     moved = np.flatnonzero(np.abs(fields["expressiondirs"]).max(axis=(1, 2)) > 1e-6)
@@ -51,12 +55,12 @@ def pack(fields: Mapping[str, np.ndarray[Any, Any]]) -> Fields:
         "uv_vertices": fields["uv_vertex"].astype(np.uint16),
         "uv_faces": fields["ft"].astype(np.uint16),
         "spectral": np.rint(fields["spectral"] * 127).astype(np.int8),
-        "hand_means": fields["hands_mean"].astype(np.float32),
-        "hand_components": fields["hands_components"].astype(np.float32),
-        "landmark_faces": fields["lmk_faces_idx"].astype(np.int32),
-        "landmark_weights": fields["lmk_bary_coords"].astype(np.float32),
-        "contour_faces": fields["dynamic_lmk_faces_idx"].astype(np.int32),
-        "contour_weights": fields["dynamic_lmk_bary_coords"].astype(np.float32),
+        "hand_mean": fields["hands_mean"][0].astype(np.float32),
+        "hand_components": np.rint(fields["hands_components"][0] * 32767).astype(np.int16),
+        "landmark_faces": fields["lmk_faces_idx"].astype(np.uint16),
+        "landmark_weights": _packed_shares(fields["lmk_bary_coords"]),
+        "contour_faces": fields["dynamic_lmk_faces_idx"].astype(np.uint16),
+        "contour_weights": _packed_shares(fields["dynamic_lmk_bary_coords"]),
         "makehuman_index": fields["makehuman_index"].astype(np.uint16),
     }
 
@@ -73,6 +77,8 @@ def unpack(arrays: Mapping[str, np.ndarray[Any, Any]]) -> Fields:
     regressor[arrays["regressor_joints"], arrays["regressor_vertices"]] = arrays["regressor_values"]
     faces = arrays["uv_vertices"][arrays["uv_faces"]]
     shape_dirs = arrays["shape_dirs"].astype(np.float32)
+    mirror = MIRRORED_HAND.astype(np.float32)
+    hand_components = arrays["hand_components"].astype(np.float32) / 32767
     parents = np.where(np.array(PARENTS) < 0, 2**32 - 1, np.array(PARENTS))
     return {
         "v_template": arrays["v_template"],
@@ -83,14 +89,14 @@ def unpack(arrays: Mapping[str, np.ndarray[Any, Any]]) -> Fields:
         "f": faces.astype(np.uint32),
         "vt": arrays["uv"],
         "ft": arrays["uv_faces"].astype(np.uint32),
-        "hands_meanl": arrays["hand_means"][0],
-        "hands_meanr": arrays["hand_means"][1],
-        "hands_componentsl": arrays["hand_components"][0],
-        "hands_componentsr": arrays["hand_components"][1],
+        "hands_meanl": arrays["hand_mean"],
+        "hands_meanr": arrays["hand_mean"] * mirror,
+        "hands_componentsl": hand_components,
+        "hands_componentsr": hand_components * mirror,
         "lmk_faces_idx": arrays["landmark_faces"].astype(np.int64),
-        "lmk_bary_coords": arrays["landmark_weights"],
+        "lmk_bary_coords": _unpacked_shares(arrays["landmark_weights"]),
         "dynamic_lmk_faces_idx": arrays["contour_faces"].astype(np.int64),
-        "dynamic_lmk_bary_coords": arrays["contour_weights"],
+        "dynamic_lmk_bary_coords": _unpacked_shares(arrays["contour_weights"]),
         "spectral": arrays["spectral"].astype(np.float32) / 127,
         "makehuman_index": arrays["makehuman_index"].astype(np.int64),
         "joint_names": np.array(JOINT_NAMES),
@@ -119,3 +125,13 @@ def _packed_weights(weights: np.ndarray[Any, Any]) -> tuple[np.ndarray[Any, Any]
     ranks = np.argsort(np.argsort(-(kept - whole), axis=1, kind="stable"), axis=1)
     whole += ranks < missing[:, None]
     return order.astype(np.uint8), whole.astype(np.uint8)
+
+
+def _packed_shares(barycentrics: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Keep the first two of three shares that sum to 1, in steps of 1/65535."""
+    return np.rint(barycentrics[..., :2] * 65535).astype(np.uint16)
+
+
+def _unpacked_shares(packed: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    two = packed.astype(np.float32) / 65535
+    return np.concatenate([two, 1 - two.sum(axis=-1, keepdims=True)], axis=-1)

@@ -41,7 +41,7 @@ def build_body(out: Path = DEFAULT_LIBRARY / BODY_ID, smplx_file: Path | None = 
     metrics = {
         "shape_variance_kept": round(basis.kept_variance, 5),
         "joint_error_mean_mm": round(1e3 * float(np.mean(list(errors.values()))), 3),
-        "joint_error_worst_mm": round(1e3 * errors[worst], 3),
+        "joint_error_worst_mm": round(1e3 * float(errors[worst]), 3),
         "joint_error_worst": worst,
     }
     packed = pack(fields)

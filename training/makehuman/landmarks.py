@@ -14,8 +14,14 @@ if TYPE_CHECKING:
     Indices = NDArray[np.int64]
 
 CONTOUR_BINS = 79
-"""Yaw of the head in degrees, −39…39: smplx looks the contour up by this bin."""
+"""The contour is looked up by the head's yaw in whole degrees: see `yaw_of_bin`."""
 CONTOUR_POINTS = 17
+CHIN = CONTOUR_POINTS // 2
+
+_RAYS = 181
+"""Directions in which the outline is measured before its points are spaced evenly."""
+_CHIN_DEPTH = 0.012
+"""Metres from the chin's foremost point back to its lowest one, about."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +33,14 @@ class Face:
         right_eye: (3,) centre.
         nose: (3,) tip.
         lips: (n, 3) vertices of the front of the lips.
-        neck: (3,) axis about which the head turns.
+        ears: depth (z) of the ears' front, where the face ends.
     """
 
     left_eye: Array
     right_eye: Array
     nose: Array
     lips: Array
-    neck: Array
+    ears: float
 
 
 def fixed_landmarks(
@@ -45,25 +51,105 @@ def fixed_landmarks(
     return _stack([cast(x, y) for x, y in _inner_layout(face)])
 
 
-def contour_landmarks(
-    vertices: Array, faces: Indices, skin_faces: NDArray[np.bool_], face: Face
-) -> tuple[Indices, Array]:
-    """Return the jaw line by yaw: face ids (79, 17) and barycentrics (79, 17, 3).
+def yaw_of_bin(index: int) -> float:
+    """Return the turn of the head about +y, radians, to which a bin of the contour belongs.
 
-    For each bin the head is turned by its yaw and the canonical jaw line cast onto what then
-    faces the camera, so that the points slide over the cheek as a seen contour does.
+    Bins 0…39 hold turns to the subject's right of as many degrees, bins 40…78 turns to the
+    left of 1…39: the order of SMPL-X's files, which the `smplx` package looks up.
     """
-    ids: list[Indices] = []
-    weights: list[Array] = []
-    for step in range(CONTOUR_BINS):
-        yaw = np.deg2rad(step - CONTOUR_BINS // 2)
+    return float(np.deg2rad(-index if index <= CONTOUR_BINS // 2 else index - CONTOUR_BINS // 2))
+
+
+def contour_landmarks(
+    vertices: Array, faces: Indices, head_faces: NDArray[np.bool_], face: Face
+) -> tuple[Indices, Array]:
+    """Return the face's outline by yaw: face ids (79, 17) and barycentrics (79, 17, 3).
+
+    For each bin the head is turned by its yaw and the outline of the face is measured as a
+    camera in front sees it, from the subject's right ear over the chin to the left one. On the
+    side that turns away the outline is the cheek's silhouette, on the other the edge of the jaw.
+
+    Args:
+        vertices: (V, 3) template.
+        faces: (F, 3).
+        head_faces: (F,) skin that the head's joints move.
+        face: measures of the face.
+    """
+    corners = vertices[faces]
+    ids = np.flatnonzero(head_faces & _in_face(corners, head_faces, face))
+    middle = (face.left_eye + face.right_eye) / 2
+    center = np.array([0.0, middle[1], (middle[2] + face.ears) / 2])
+    patch = corners[ids] - center
+    chin = np.array([0.0, -1.0, 0.0])
+    found: list[tuple[Indices, Array]] = []
+    for index in range(CONTOUR_BINS):
+        yaw = yaw_of_bin(index)
         turn = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
-        turned = (vertices - face.neck) @ turn.T + face.neck
-        cast = _Caster(turned, faces, skin_faces, face)
-        found = _stack([cast(x, y) for x, y in _jaw_layout(face)])
-        ids.append(found[0])
-        weights.append(found[1])
-    return np.stack(ids), np.stack(weights)
+        outline = _Outline((patch @ turn.T)[..., :2], turn @ chin)
+        found.append(outline.points())
+        if index == 0:  # the straight outline says where the chin is for all others
+            chin = (patch[found[0][0][CHIN]] * found[0][1][CHIN, :, None]).sum(axis=0)
+    return ids[np.stack([hit[0] for hit in found])], np.stack([hit[1] for hit in found])
+
+
+def _in_face(corners: Array, head_faces: NDArray[np.bool_], face: Face) -> NDArray[np.bool_]:
+    """Return which triangles lie before the ears and above the line from ears to chin."""
+    middle = corners.mean(axis=1)
+    _, apart = _measures(face)
+    mouth = float(face.lips[:, 1].mean())
+    below = (middle[:, 1] < mouth - 0.35 * apart) & (middle[:, 1] > mouth - apart)
+    central = head_faces & below & (np.abs(middle[:, 0]) < 0.1 * apart)
+    foremost = middle[central, 2].max()
+    tip = central & (middle[:, 2] > foremost - _CHIN_DEPTH)
+    lowest = middle[tip, 1].min()
+    slope = (lowest - mouth) / (foremost - _CHIN_DEPTH - face.ears)
+    jaw = mouth + slope * (corners[..., 2] - face.ears)
+    return ((corners[..., 2] > face.ears) & (corners[..., 1] >= jaw)).all(axis=1)
+
+
+class _Outline:
+    """How far a flat patch of triangles reaches from the origin, from left over down to right.
+
+    Args:
+        patch: (F, 3, 2) corners.
+        chin: where the chin lies: the middle point of the outline.
+    """
+
+    def __init__(self, patch: Array, chin: Array) -> None:
+        split = np.arctan2(chin[1], chin[0]) % (2 * np.pi)
+        half = _RAYS // 2
+        right, left = np.linspace(np.pi, split, half + 1), np.linspace(split, 2 * np.pi, half + 1)
+        angles = np.concatenate([right, left[1:]])
+        rays = np.stack([np.cos(angles), np.sin(angles)], axis=1)[:, None]
+        start = patch.reshape(-1, 2)[None]  # edge k of a face runs from its corner k to the next
+        along = np.roll(patch, -1, axis=1).reshape(-1, 2)[None] - start
+        with np.errstate(divide="ignore", invalid="ignore"):  # edges along a ray are never hit
+            reach = _cross(start, along) / _cross(rays, along)
+            share = _cross(start, rays) / _cross(rays, along)
+        reach = np.where((share >= 0) & (share <= 1), reach, -np.inf)
+        self.edge = reach.argmax(axis=1)
+        rows = np.arange(len(rays))
+        self.share = share[rows, self.edge]
+        self.places = rays[:, 0] * reach[rows, self.edge][:, None]
+
+    def points(self) -> tuple[Indices, Array]:
+        """Return 17 points, evenly spaced from either ear to the chin: faces and barycentrics."""
+        steps = np.linalg.norm(np.diff(self.places, axis=0), axis=1)
+        length = np.concatenate([[0.0], np.cumsum(steps)])
+        middle = length[len(length) // 2]
+        wanted = np.concatenate(
+            [np.linspace(0, middle, CHIN + 1), np.linspace(middle, length[-1], CHIN + 1)[1:]]
+        )
+        rows = np.abs(length[:, None] - wanted).argmin(axis=0)
+        faces, corner = np.divmod(self.edge[rows], 3)
+        weights = np.zeros((CONTOUR_POINTS, 3))
+        weights[np.arange(CONTOUR_POINTS), corner] = 1 - self.share[rows]
+        weights[np.arange(CONTOUR_POINTS), (corner + 1) % 3] = self.share[rows]
+        return faces, weights
+
+
+def _cross(one: Array, other: Array) -> Array:
+    return one[..., 0] * other[..., 1] - one[..., 1] * other[..., 0]
 
 
 def _stack(hits: list[tuple[int, Array]]) -> tuple[Indices, Array]:
@@ -129,12 +215,3 @@ def _inner_layout(face: Face) -> list[tuple[float, float]]:
     inner += [(0.3, -0.02), (0, -0.02), (-0.3, -0.02)]
     points += [(reach * x, height + apart * y) for x, y in outer + inner]
     return [(float(x), float(y)) for x, y in points]
-
-
-def _jaw_layout(face: Face) -> list[tuple[float, float]]:
-    middle, apart = _measures(face)
-    chin = float(face.lips[:, 1].mean()) - 0.66 * apart
-    angle = np.linspace(-1.25, 1.25, CONTOUR_POINTS)
-    rise = (1 - np.cos(angle)) / (1 - np.cos(1.25)) * (middle[1] - chin)
-    x = np.sin(angle) / np.sin(1.25) * 1.1 * apart
-    return [(float(a), float(chin + b)) for a, b in zip(x, rise, strict=True)]

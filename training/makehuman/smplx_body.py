@@ -9,7 +9,8 @@ from scipy import sparse
 from scipy.optimize import nnls
 from scipy.spatial import KDTree
 
-from blender_addon.contract.joints import JOINT_COUNT, JOINT_INDEX, JOINT_NAMES
+from blender_addon.contract.joints import HEAD_JOINTS, JOINT_COUNT, JOINT_INDEX, JOINT_NAMES
+from models.body_package import MIRRORED_HAND
 from models.spectral import spectral_coordinates
 from training.makehuman.basis import BODY_GROUPS, SHAPE_COEFFICIENTS, Basis
 from training.makehuman.data import DECIMETRE, base_mesh, face_unit, face_units, uv_mask
@@ -28,6 +29,13 @@ SKIN_VERTICES = 13380
 """Base vertices below this number are skin; the body's further groups are eyes, teeth, lashes."""
 
 REGRESSOR_NEIGHBOURS = 320
+
+_CURL = (1.35, 1.55, 1.0)
+"""Bend of a finger's three joints in a fist, radians."""
+_FAN = {"index": -0.3, "middle": -0.04, "ring": 0.14, "pinky": 0.32}
+"""Turn of each finger about +y when the left hand spreads wide, radians."""
+_THUMB = (((0.3, 0.8, -0.15), 0.6), ((0.68, 0.36, -0.57), 0.55), ((0.68, 0.36, -0.57), 0.9))
+"""Axis and bend of the left thumb's joints as it closes over the palm, radians."""
 
 SMPLX_VERTEX_IDS = {
     "nose": 9120,
@@ -79,7 +87,8 @@ def smplx_fields(basis: Basis) -> Fields:
     regressor = joint_regressor(vertices, shape_dirs[chosen], basis, skin)
     face = _face_of(vertices, regressor @ vertices, chosen)
     fixed = fixed_landmarks(vertices, faces, skin_faces, face)
-    contour = contour_landmarks(vertices, faces, skin_faces, face)
+    head = skin & (weights[:, list(HEAD_JOINTS)].sum(axis=1) > 0.5)
+    contour = contour_landmarks(vertices, faces, np.asarray(head[faces].all(axis=1)), face)
     means, components = hand_components()
     return {
         "v_template": vertices,
@@ -107,7 +116,7 @@ def calm_skin(template: Array, shape_dirs: Array) -> tuple[Array, Array]:
     Positions and shape directions are averaged with their neighbours' within a soft mask, so
     the smooth form holds for every shape.
     """
-    amount = _modesty(template)
+    amount = _modesty()
     neighbours = _neighbours(len(template))
     values = np.concatenate([template[..., None], shape_dirs], axis=2)
     for _ in range(30):
@@ -116,17 +125,21 @@ def calm_skin(template: Array, shape_dirs: Array) -> tuple[Array, Array]:
     return values[..., 0], values[..., 1:]
 
 
-def _modesty(template: Array) -> Array:
+def _modesty() -> Array:
     """Return (19158,) 0…1: how much each skin vertex is smoothed, from MakeHuman's UV masks."""
-    mesh = base_mesh()
-    amount = np.zeros(len(template))
-    for name in ("aureolae", "genitals"):
-        mask = uv_mask(name)
-        column = np.clip(mesh.uv[:, 0] * mask.shape[1], 0, mask.shape[1] - 1).astype(int)
-        row = np.clip((1 - mesh.uv[:, 1]) * mask.shape[0], 0, mask.shape[0] - 1).astype(int)
-        np.maximum.at(amount, mesh.quads.ravel(), mask[row, column][mesh.uv_quads.ravel()])
+    amount = np.maximum(_mask_at_vertices("aureolae"), _mask_at_vertices("genitals"))
     amount[SKIN_VERTICES:] = 0.0
     return np.where(amount > 0.1, np.maximum(amount, 0.5), 0.0)
+
+
+def _mask_at_vertices(name: str) -> Array:
+    """Return (19158,) 0…1: a UV mask's largest value at each base vertex."""
+    mesh, mask = base_mesh(), uv_mask(name)
+    column = np.clip(mesh.uv[:, 0] * mask.shape[1], 0, mask.shape[1] - 1).astype(int)
+    row = np.clip((1 - mesh.uv[:, 1]) * mask.shape[0], 0, mask.shape[0] - 1).astype(int)
+    strength = np.zeros(len(mesh.vertices))
+    np.maximum.at(strength, mesh.quads.ravel(), mask[row, column][mesh.uv_quads.ravel()])
+    return strength
 
 
 def _neighbours(count: int) -> Any:
@@ -200,28 +213,28 @@ def hand_components(samples: int = 4000) -> tuple[Array, Array]:
     axis-angle of 15 joints in SMPL-X order, radians. The right hand mirrors the left.
     """
     rng = np.random.default_rng(0)
-    together, spread = rng.beta(1.3, 1.6, samples), rng.normal(0, 0.35, samples)
+    together, spread = rng.beta(1.3, 1.6, samples), rng.normal(0.25, 0.4, samples)
     pose = np.zeros((samples, 15, 3))
     for k, finger in enumerate(("index", "middle", "pinky", "ring")):
         own = np.clip(together + rng.normal(0, 0.22, samples), -0.1, 1.1)
-        bend = np.array([1.35, 1.55, 1.0])
-        fan = {"index": 0.35, "middle": 0.08, "ring": -0.15, "pinky": -0.38}[finger]
-        for segment in range(3):
+        for segment, bend in enumerate(_CURL):
             noise = rng.normal(0, 0.05, samples)
-            pose[:, 3 * k + segment, 2] = -(own * bend[segment] + noise)
-        pose[:, 3 * k, 1] = fan * spread * (1 - 0.7 * own)
+            pose[:, 3 * k + segment, 2] = -(own * bend + noise)
+        # Curled fingers cannot spread.
+        pose[:, 3 * k, 1] = _FAN[finger] * spread * (1 - 0.8 * np.clip(own, 0, 1))
         pose[:, 3 * k, 0] = rng.normal(0, 0.06, samples)
-    oppose = np.clip(0.6 * together + rng.normal(0.1, 0.3, samples), -0.2, 1.2)
-    for segment, amount in enumerate((0.55, 0.4, 0.7)):
-        pose[:, 12 + segment, 1] = -amount * oppose + rng.normal(0, 0.06, samples)
-        pose[:, 12 + segment, 2] = -0.25 * amount * oppose + rng.normal(0, 0.06, samples)
+    oppose = np.clip(0.6 * together + rng.normal(0.1, 0.3, samples), -0.4, 1.2)
+    for segment, (axis, bend) in enumerate(_THUMB):
+        turn = (bend * oppose)[:, None] * (np.array(axis) / np.linalg.norm(axis))
+        pose[:, 12 + segment] = turn + rng.normal(0, 0.05, (samples, 3))
     flat = pose.reshape(samples, 45)
     mean = flat.mean(axis=0)
     _, _, components = np.linalg.svd(flat - mean, full_matrices=True)
     peaks = components[np.arange(45), np.abs(components).argmax(axis=1)]
     components = components * np.sign(peaks)[:, None]
-    mirror = np.tile([1.0, -1.0, -1.0], 15)
-    return np.stack([mean, mean * mirror]), np.stack([components, components * mirror])
+    return np.stack([mean, mean * MIRRORED_HAND]), np.stack(
+        [components, components * MIRRORED_HAND]
+    )
 
 
 def _smplx_order(
@@ -283,19 +296,15 @@ def _anatomy(
 
 
 def _face_of(vertices: Array, joints: Array, chosen: Indices) -> Face:
-    mesh, mask = base_mesh(), uv_mask("lips")
-    column = np.clip(mesh.uv[:, 0] * mask.shape[1], 0, mask.shape[1] - 1).astype(int)
-    row = np.clip((1 - mesh.uv[:, 1]) * mask.shape[0], 0, mask.shape[0] - 1).astype(int)
-    strength = np.zeros(len(mesh.vertices))
-    np.maximum.at(strength, mesh.quads.ravel(), mask[row, column][mesh.uv_quads.ravel()])
-    lips = vertices[(strength[chosen] > 0.4) & (chosen < SKIN_VERTICES)]
+    skin = chosen < SKIN_VERTICES
+    lips = vertices[skin & (_mask_at_vertices("lips")[chosen] > 0.4)]
     lips = lips[lips[:, 2] > np.quantile(lips[:, 2], 0.25)]
     return Face(
         left_eye=joints[JOINT_INDEX["left_eye_smplhf"]],
         right_eye=joints[JOINT_INDEX["right_eye_smplhf"]],
         nose=vertices[SMPLX_VERTEX_IDS["nose"]],
         lips=lips,
-        neck=joints[JOINT_INDEX["neck"]],
+        ears=float(np.quantile(vertices[skin & (_mask_at_vertices("ears")[chosen] > 0.5), 2], 0.9)),
     )
 
 
