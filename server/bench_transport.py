@@ -3,11 +3,13 @@
 The echo is the least that two hops can cost: the same bytes through `zmq.proxy` (C code) to a
 process that answers with bytes it holds already, over the same transports as the server's. The
 server does everything that it does for a real frame: validation, digest, cache key, queue,
-dispatch, parsing on the worker, cache, and the client's own encoding and decoding.
+dispatch, parsing on the worker, cache; encoding and decoding on the client's side count too.
 """
 
 from __future__ import annotations
 
+import json
+import os
 import statistics
 import subprocess
 import sys
@@ -21,13 +23,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import zmq
 
-from blender_addon.client import Client
 from blender_addon.contract import operations
 from blender_addon.contract.camera import look_at
+from blender_addon.contract.errors import InternalError
 from blender_addon.contract.joints import JOINT_COUNT
 from blender_addon.contract.operations import AvatarRender, PosedBody, parse_avatar_render
-from blender_addon.contract.wire import Frame, Reply, Request, encode_reply, encode_request
-from blender_addon.local_server import LocalServer
+from blender_addon.contract.wire import (
+    Frame,
+    Reply,
+    Request,
+    decode_reply,
+    encode_reply,
+    encode_request,
+)
 from server.figures import Figure
 from server.operation import Answer, Context, Operation
 from server.serve import worker_endpoint
@@ -112,23 +120,28 @@ def measure(size: int, rounds: int = ROUNDS, per_round: int = PER_ROUND) -> Roun
         per_round: round trips in a turn.
     """
     # Each another frame, so that none is cached; made beforehand, because that is Blender's part.
-    frames = iter([_render(number, size).to_wire() for number in range((rounds + 1) * per_round)])
+    frames = iter([_request(number, size) for number in range((rounds + 1) * per_round)])
     with tempfile.TemporaryDirectory() as folder:
         library = Path(folder)
         _write_package(library / AVATAR)
-        with _server(library) as client, _echo(size) as echo:
+        with _server(library) as server_socket, _echo(size) as echo_socket:
 
             def through_server() -> None:
-                params, arrays = next(frames)
-                client.call(operations.AVATAR_RENDER, params, arrays, timeout=30)
+                parts = _exchange(server_socket, encode_request(next(frames)))
+                reply = decode_reply([part.buffer for part in parts])
+                while reply.kind == "progress":  # the server's sign of life, once a second
+                    parts = server_socket.recv_multipart(copy=False)
+                    reply = decode_reply([part.buffer for part in parts])
+                if reply.raise_if_error().params["cached"]:
+                    raise InternalError("a frame came from the cache")
 
-            message = _request_frames(size)
-            for warm_up in (through_server, lambda: echo(message)):
+            message = encode_request(_request(0, size))
+            for warm_up in (through_server, lambda: _exchange(echo_socket, message)):
                 _median_ms(warm_up, per_round)
             server, bare = [], []
             for _ in range(rounds):
                 server.append(_median_ms(through_server, per_round))
-                bare.append(_median_ms(lambda: echo(message), per_round))
+                bare.append(_median_ms(lambda: _exchange(echo_socket, message), per_round))
     return RoundTrips(min(server), min(bare))
 
 
@@ -141,7 +154,7 @@ def _median_ms(action: Callable[[], object], count: int) -> float:
     return statistics.median(times) * 1e3
 
 
-def _render(number: int, size: int) -> AvatarRender:
+def _request(number: int, size: int) -> Request:
     body = PosedBody(
         pose=np.tile(np.eye(3, dtype=np.float32), (JOINT_COUNT, 1, 1)),
         transl=np.array([0.0, 0.0, number * 1e-5], np.float32),
@@ -150,15 +163,14 @@ def _render(number: int, size: int) -> AvatarRender:
     )
     eye, up = np.array([0.0, 1.0, 3.0]), np.array([0.0, 1.0, 0.0])
     camera = look_at(eye, np.array([0.0, 1.0, 0.0]), up, focal=float(size), width=size, height=size)
-    return AvatarRender(avatar=AVATAR, body=body, camera=camera)
-
-
-def _request_frames(size: int) -> list[Frame]:
-    params, arrays = _render(1, size).to_wire()
-    request = Request(
-        id="r1", operation=operations.AVATAR_RENDER, timeout=30.0, params=params, arrays=arrays
+    params, arrays = AvatarRender(avatar=AVATAR, body=body, camera=camera).to_wire()
+    return Request(
+        id=f"r{number}",
+        operation=operations.AVATAR_RENDER,
+        timeout=30.0,
+        params=params,
+        arrays=arrays,
     )
-    return encode_request(request)
 
 
 def _reply_frames(size: int) -> list[Frame]:
@@ -169,56 +181,61 @@ def _reply_frames(size: int) -> list[Frame]:
 def _write_package(folder: Path) -> None:
     """Write a model.json: all that the broker reads of a package."""
     from dataclasses import asdict
-    from json import dumps
 
     from models.package import MANIFEST_FILE, Manifest
 
     folder.mkdir(parents=True)
     manifest = Manifest(kind="avatar", id=folder.name, name="No-op", licence="CC0-1.0")
-    (folder / MANIFEST_FILE).write_text(dumps(asdict(manifest)), encoding="utf-8")
+    (folder / MANIFEST_FILE).write_text(json.dumps(asdict(manifest)), encoding="utf-8")
+
+
+def _exchange(socket: zmq.Socket[bytes], message: Sequence[Frame]) -> list[zmq.Frame]:
+    socket.send_multipart(message, copy=True)
+    return socket.recv_multipart(copy=False)
 
 
 @contextmanager
-def _server(library: Path) -> Generator[Client]:
-    server = LocalServer.start(
-        [sys.executable, "-m", "scripts.cli", "serve"],
-        library=library,
-        log=library / "server.log",
-        # A small cache is soon full, and its memory used again: the state after a few seconds.
-        options=(
-            "--handlers",
-            "server.bench_transport",
-            "--cache-mb",
-            "64",
-            "--log-level",
-            "WARNING",
-        ),
+def _server(library: Path) -> Generator[zmq.Socket[bytes]]:
+    """Start a server of this module's operations; yield a socket connected to it."""
+    # A small cache is soon full, and its memory used again: the state after a few seconds.
+    options = ["--cache-mb", "64", "--log-level", "WARNING", "--library", str(library)]
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "scripts.cli", "serve"),
+            *("--handlers", "server.bench_transport", "--parent-pid", str(os.getpid())),
+            *options,
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
     )
     try:
-        with Client(server.endpoint) as client:
-            yield client
+        endpoint = str(json.loads(_line(process))["endpoint"])
+        with _connected(endpoint) as socket:
+            yield socket
     finally:
-        server.stop()
+        process.terminate()
+        process.communicate()
 
 
 @contextmanager
-def _echo(size: int) -> Generator[Callable[[Sequence[Frame]], list[zmq.Frame]]]:
-    """Start a proxy and an echo process; yield a function that makes one round trip."""
+def _connected(endpoint: str) -> Generator[zmq.Socket[bytes]]:
+    with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.connect(endpoint)
+        yield socket
+
+
+@contextmanager
+def _echo(size: int) -> Generator[zmq.Socket[bytes]]:
+    """Start a proxy and an echo process; yield a socket connected to it."""
     behind = worker_endpoint()
     proxy = _start("proxy", behind)
     echo: subprocess.Popen[str] | None = None
     try:
         front, real_behind = _line(proxy).split()
         echo = _start("echo", real_behind, str(size))
-        with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
-            socket.setsockopt(zmq.LINGER, 0)
-            socket.connect(front)
-
-            def round_trip(message: Sequence[Frame]) -> list[zmq.Frame]:
-                socket.send_multipart(message, copy=True)
-                return socket.recv_multipart(copy=False)
-
-            yield round_trip
+        with _connected(front) as socket:
+            yield socket
     finally:
         for process in (proxy, echo):
             if process is not None:
