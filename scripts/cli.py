@@ -36,7 +36,7 @@ COMMANDS: dict[str, Command] = {
     ),
     "export dressing": Command("training.export:export_dressing", "write a training's packages"),
     "evaluate shipped": Command("training.evaluation:evaluate_shipped", "measure shipped avatars"),
-    "bench avatar": Command("server.bench:bench_avatar", "time an avatar's frame, part by part"),
+    "bench avatar": Command("scripts.bench:bench_avatar", "time an avatar's frame, part by part"),
 }
 """Every verb; a family's verbs share their first word."""
 
