@@ -7,23 +7,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from blender_addon.contract.capture import overlapping_frames
 from blender_addon.contract.errors import CaptureError
 from training.captures import Capture
-from training.people.cameras import View
 from training.people.dataset import DEFAULT_BODY, Job, write_captures
 from training.people.frames import FramePlan
 from training.people.garments import Shoes, Top, Trousers
 from training.people.hair import HairCut
 from training.people.identities import Identity
 from training.people.materials import GIRTH, Cloth, Hair, Leather
-from training.people.poses import Family
 from training.people.skin import Complexion
 from training.people.skirts import SkirtCut
+
+if TYPE_CHECKING:
+    from training.people.cameras import View
+    from training.people.poses import Family
 
 BENCHMARK = Path(__file__).parents[1] / "benchmark"
 INDEX_FILE = "benchmark.json"
@@ -141,8 +143,8 @@ _GOLDEN_ANGLE = 2.399963
 
 def benchmark_plans() -> tuple[FramePlan, ...]:
     """Return the 40 frames of each benchmark person: every family, all around, near and far."""
-    families = [family for family, count in _FAMILIES for _ in range(count)]
-    views = [view for view, count in _VIEWS for _ in range(count)]
+    families: list[Family] = [family for family, count in _FAMILIES for _ in range(count)]
+    views: list[View] = [view for view, count in _VIEWS for _ in range(count)]
     order = np.random.default_rng(BENCHMARK_SEED).permutation(FRAMES)
     plans: list[FramePlan] = []
     for number in range(FRAMES):

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from tqdm import tqdm
@@ -21,6 +20,9 @@ from training.captures import Capture, CaptureFrame, CaptureWriter
 from training.people.figures import Figure, build_figure
 from training.people.frames import FramePlan, make_frame
 from training.people.identities import Identity, random_identity
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Iterator
 
 LICENCE = "CC0-1.0"
 DEFAULT_BODY = Path(__file__).parents[2] / "models" / "library" / "body-cc0"
@@ -84,7 +86,12 @@ def people(
                 f"{out / job.identity.name} already holds a capture",
                 "give another folder, or remove it",
             )
-    source = {"command": "dataset people", "recipe": recipe, "seed": seed, "frames": frames}
+    source: dict[str, object] = {
+        "command": "dataset people",
+        "recipe": recipe,
+        "seed": seed,
+        "frames": frames,
+    }
     write_captures(out, jobs, body=body, assets=assets, workers=workers, source=source)
     if recipe == "benchmark":
         from training.people.benchmark import check_disjoint
@@ -127,7 +134,10 @@ def _cast(recipe: str, identities: int, seed: int, assets: Path | None) -> list[
         from training.people.benchmark import PEOPLE
 
         return list(PEOPLE)
-    return [random_identity(f"person-{seed}-{k:02d}", seed * 1000 + k) for k in range(identities)]
+    return [
+        random_identity(f"person-{seed}-{k:02d}", seed * 1000 + k, assets=assets is not None)
+        for k in range(identities)
+    ]
 
 
 def _plans(frames: int, held_out: int, seed: int) -> tuple[FramePlan, ...]:
@@ -137,7 +147,7 @@ def _plans(frames: int, held_out: int, seed: int) -> tuple[FramePlan, ...]:
 
 
 @contextmanager
-def _frames(sources: _Sources, jobs: list[Job], workers: int) -> Iterator[Iterator[CaptureFrame]]:
+def _frames(sources: _Sources, jobs: list[Job], workers: int) -> Generator[Iterator[CaptureFrame]]:
     """Yield the frames of all jobs in order, made by processes or here."""
     tasks = [(sources, job.identity, plan, job.size) for job in jobs for plan in job.plans]
     if workers == 0:
@@ -153,7 +163,7 @@ def _frames(sources: _Sources, jobs: list[Job], workers: int) -> Iterator[Iterat
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[None]:
+def _one_thread_each() -> Generator[None]:
     """Let processes that start now use one thread: linear algebra reads this at import."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from blender_addon.contract.errors import BadParameter
 from blender_addon.contract.joints import (
     LEFT_HAND_JOINTS,
     RIGHT_HAND_JOINTS,
@@ -22,7 +23,8 @@ from training.people.garments import (
     top_field,
     trousers_field,
 )
-from training.people.hair import grow
+from training.people.hair import grow, knit_cap
+from training.people.materials import Cloth, Hair, Leather
 from training.people.skeleton import apply_transforms, joint_transforms
 from training.people.skin import Nail, find_nails
 from training.people.skirts import Skirt
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
     from blender_addon.contract.operations import PosedBody
     from models.body import Body
     from training.people.identities import Identity
-    from training.people.materials import Cloth, Hair, Leather
 
 Kind = Literal["skin", "eyes", "cloth", "hair", "shoes"]
 
@@ -102,6 +103,10 @@ def build_figure(identity: Identity, body: Body, assets: Path | None = None) -> 
     """
     bare = bare_body(body, identity.shape())
     pieces, hidden = _tailored(identity, bare)
+    if identity.assets:
+        worn, under = _from_assets(identity, bare, assets)
+        pieces += worn
+        hidden |= under
     eyes = bare.eyes[bare.faces].all(axis=1)
     skin_faces = bare.faces[~eyes & ~hidden]
     faces, owner = [skin_faces, bare.faces[eyes]], [0, 1]
@@ -159,7 +164,33 @@ def _tailored(identity: Identity, bare: BareBody) -> tuple[list[Piece], NDArray[
         hair = grow(bare, identity.hair_cut, identity.seed % 79, under_hat=identity.hat is not None)
         if hair is not None:
             pieces.append(Piece("hair", hair, identity.hair))
+    if identity.hat is not None:
+        pieces.append(Piece("cloth", knit_cap(bare), identity.hat))
     return pieces, skin_under(bare, covered)
+
+
+def _from_assets(
+    identity: Identity, bare: BareBody, folder: Path | None
+) -> tuple[list[Piece], NDArray[np.bool_]]:
+    if folder is None:
+        raise BadParameter(
+            f"{identity.name} wears pieces of the asset set", "give its folder with --assets"
+        )
+    # MakeHuman's data files are needed from here on only.
+    from training.people.assets import fit_hair, fit_piece, fit_shoes
+
+    pieces: list[Piece] = []
+    hidden = np.zeros(len(bare.vertices), bool)
+    for asset in identity.assets:
+        if isinstance(asset.material, Hair):
+            kind, fitted = "hair", fit_hair(bare, folder, asset.name)
+        elif isinstance(asset.material, Leather):
+            kind, fitted = "shoes", fit_shoes(bare, folder, asset.name)
+        else:
+            kind, fitted = "cloth", fit_piece(bare, folder, asset.name)
+        pieces.append(Piece(kind, fitted.surface, asset.material))
+        hidden |= fitted.hidden
+    return pieces, np.asarray(hidden[bare.faces].all(axis=1))
 
 
 def _static_values(

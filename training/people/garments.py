@@ -198,7 +198,7 @@ def skin_under(bare: BareBody, fields: list[Array], *, margin: float = 0.025) ->
     hidden = np.zeros(len(bare.vertices), bool)
     for field in fields:
         hidden |= field > margin
-    return hidden[bare.faces].all(axis=1)
+    return np.asarray(hidden[bare.faces].all(axis=1))
 
 
 def pushed_out(
@@ -213,10 +213,10 @@ def pushed_out(
         torso_gap: the same below the neck, where clothes lie between; as `gap` when None.
         rounds: the nearest point of the skin changes as a vertex moves.
     """
-    from scipy.spatial import cKDTree
+    from scipy.spatial import KDTree
 
     solid = ~bare.eyes
-    tree = cKDTree(bare.vertices[solid])
+    tree = KDTree(bare.vertices[solid])
     outward = bare.normals[solid]
     neck = float(bare.joint("neck")[1])
     low = smoothstep(neck + 0.03, neck - 0.06, vertices[:, 1])
@@ -232,7 +232,7 @@ def pushed_out(
 def _shell(
     bare: BareBody,
     cut: Callable[[Array], Array],
-    thickness: Array,
+    thickness: NDArray[np.floating],
     *,
     rounds: int,
     folds: tuple[float, tuple[float, float, float], int] | None,

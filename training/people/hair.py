@@ -20,6 +20,7 @@ from training.people.surfaces import (
     select_faces,
     smoothed,
     subdivide,
+    with_vertices,
 )
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def grow(bare: BareBody, cut: HairCut, seed: int, *, under_hat: bool = False) ->
 def _cap(bare: BareBody, cut: HairCut, seed: int, *, under_hat: bool) -> Surface:
     field = scalp_field(bare, seed=seed)
     surface = bare.surface()
-    wanted = (field > -0.03)[surface.faces].all(axis=1)
+    wanted: NDArray[np.bool_] = np.asarray((field > -0.03)[surface.faces].all(axis=1))
     rise = smoothstep(-0.004, 0.035 if cut.style != "afro" else 0.05, field)
     above = bare.template[:, 1] - bare.mark("left_eye_smplhf")[1]
     thickness = 0.0025 + cut.volume * rise
@@ -144,11 +145,8 @@ def _cap(bare: BareBody, cut: HairCut, seed: int, *, under_hat: bool) -> Surface
 
 def _combed(bare: BareBody, cap: Surface, seed: int, *, bumpy: bool) -> Surface:
     """Set strand coordinates from a crown whorl, and raise locks."""
-    crown = bare.mark("head") + np.array([0.015, 0.13, -0.07])
-    way = cap.paint - crown
-    across = np.arctan2(way[:, 0], way[:, 2]) * 0.09
-    along = np.linalg.norm(way, axis=1)
-    coords = np.stack([across, along], axis=1)
+    combed = comb(bare, cap)
+    across, along = combed.coords.T
     outward = normals(cap.vertices, cap.faces)
     if bumpy:
         relief = 0.008 * noise(cap.paint, 75.0, seed) + 0.006 * noise(cap.paint, 34.0, seed + 1)
@@ -156,11 +154,40 @@ def _combed(bare: BareBody, cap: Surface, seed: int, *, bumpy: bool) -> Surface:
         angle = np.stack([np.sin(across / 0.09), np.cos(across / 0.09), along * 4], axis=1)
         relief = 0.0024 * noise(angle, (9.0, 9.0, 1.5), seed)
     grown = smoothstep(0.0, 0.02, cap.edge)
+    return with_vertices(combed, cap.vertices + (relief * grown)[:, None] * outward)
+
+
+def comb(bare: BareBody, hair: Surface) -> Surface:
+    """Return the hair with strands that run out from the crown's whorl."""
+    crown = bare.mark("head") + np.array([0.015, 0.13, -0.07])
+    way = hair.paint - crown
+    across = np.arctan2(way[:, 0], way[:, 2]) * 0.09
+    values = hair.attributes()
+    values[:, -3:-1] = np.stack([across, np.linalg.norm(way, axis=1)], axis=1)
+    return hair.rebuilt(values, hair.faces)
+
+
+def knit_cap(bare: BareBody) -> Surface:
+    """Return a knitted cap over the crown, with a turned-up rim."""
+    above = bare.template[:, 1] - bare.mark("left_eye_smplhf")[1]
+    ahead = bare.template[:, 2] - bare.mark("head")[2]
+    field = above - (0.018 + 0.35 * ahead)
+    field = np.where(bare.head_weight() > 0.5, field, -0.2)
+    surface = bare.surface()
+    wanted: NDArray[np.bool_] = np.asarray((field > -0.03)[surface.faces].all(axis=1))
+    outward = smoothed(bare.normals, surface.faces[wanted], 8)
+    outward /= np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-9)
+    rim = 0.005 * smoothstep(0.042, 0.036, field)
+    thickness = 0.013 + rim + 0.018 * smoothstep(0.05, 0.12, field)
+    values = surface.attributes()
+    values[:, :3] = smoothed(bare.vertices, surface.faces[wanted], 10)
+    values[:, :3] += thickness[:, None] * outward
+    values[:, -1] = field
+    cap = subdivide(select_faces(surface.rebuilt(values, surface.faces), wanted))
+    cap = clip(cap, cap.edge)
     values = cap.attributes()
-    values[:, :3] = cap.vertices + (relief * grown)[:, None] * outward
-    surface = cap.rebuilt(values, cap.faces)
-    values[:, -3:-1] = coords
-    return surface.rebuilt(values, cap.faces)
+    values[:, -3:-1] = cap.paint[:, [0, 2]] - bare.mark("head")[[0, 2]] + np.array([0.0, 0.02])
+    return cap.rebuilt(values, cap.faces)
 
 
 def _curtain(bare: BareBody, cut: HairCut, seed: int) -> Surface:

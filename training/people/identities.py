@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -93,13 +93,23 @@ CLOTH_COLORS: tuple[Color, ...] = (
     (0.40, 0.42, 0.44), (0.55, 0.42, 0.30), (0.24, 0.58, 0.62), (0.30, 0.20, 0.22),
 )  # fmt: skip
 
+HAIR_PIECES = ("bob01", "bob02", "long01", "short01", "short02", "short03", "short04")
+CURLY_PIECES = ("afro01",)
+SHOE_PIECES = ("shoes01", "shoes02", "shoes03", "shoes04", "shoes05", "shoes06")
+SUIT_PIECES = (
+    "female_casualsuit01", "female_casualsuit02", "female_elegantsuit01", "female_sportsuit01",
+    "male_casualsuit01", "male_casualsuit02", "male_casualsuit03", "male_casualsuit04",
+    "male_casualsuit05", "male_casualsuit06", "male_elegantsuit01", "male_worksuit01",
+)  # fmt: skip
 
-def random_identity(name: str, seed: int) -> Identity:
-    """Draw a person who needs no assets.
+
+def random_identity(name: str, seed: int, *, assets: bool = False) -> Identity:
+    """Draw a person.
 
     Args:
         name: id of the person.
         seed: the same seed gives the same person.
+        assets: whether the person may wear pieces of the asset set.
     """
     rng = np.random.default_rng([seed, 11])
     betas = np.clip(rng.normal(0, 0.9, 10), -1.8, 1.8).round(3)
@@ -125,7 +135,7 @@ def random_identity(name: str, seed: int) -> Identity:
     first, second, third = rng.permutation(len(CLOTH_COLORS))[:3]
     upper = _cloth(rng, CLOTH_COLORS[first], CLOTH_COLORS[second])
     skirted = feminine and rng.random() < 0.5
-    return Identity(
+    identity = Identity(
         name=name,
         seed=int(rng.integers(1 << 30)),
         betas=tuple(float(b) for b in betas),
@@ -136,7 +146,35 @@ def random_identity(name: str, seed: int) -> Identity:
         skirt=(_skirt(rng), _skirt_cloth(rng, CLOTH_COLORS[third], upper)) if skirted else None,
         trousers=None if skirted else _trousers(rng, CLOTH_COLORS[third]),
         shoes=_shoes(rng),
+        hat=_hat(rng, style),
     )
+    return _with_assets(rng, identity) if assets else identity
+
+
+def _with_assets(rng: np.random.Generator, identity: Identity) -> Identity:
+    """Swap some procedural pieces for pieces of the asset set."""
+    pieces: list[AssetPiece] = []
+    if identity.hat is None and rng.random() < 0.6:
+        curly = identity.hair.curly
+        name = str(rng.choice(CURLY_PIECES if curly else HAIR_PIECES))
+        pieces.append(AssetPiece(name=name, material=identity.hair))
+        identity = replace(identity, hair_cut=None)
+    if identity.shoes is not None and rng.random() < 0.6:
+        leather = replace(identity.shoes[1], accent=None, sole_height=0.018)
+        pieces.append(AssetPiece(name=str(rng.choice(SHOE_PIECES)), material=leather))
+        identity = replace(identity, shoes=None)
+    if identity.top is not None and identity.skirt is None and rng.random() < 0.4:
+        cloth = replace(identity.top[1], pattern="plain", hem=False)
+        pieces.append(AssetPiece(name=str(rng.choice(SUIT_PIECES)), material=cloth))
+        identity = replace(identity, top=None, trousers=None)
+    return replace(identity, assets=tuple(pieces))
+
+
+def _hat(rng: np.random.Generator, style: HairStyle) -> Cloth | None:
+    if style in ("afro", "bun", "ponytail") or rng.random() > 0.2:
+        return None
+    color = CLOTH_COLORS[int(rng.integers(len(CLOTH_COLORS)))]
+    return Cloth(pattern="knit", color=color, hem=False)
 
 
 def _between(colors: tuple[Color, ...], place: float) -> Color:

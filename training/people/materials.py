@@ -16,7 +16,7 @@ from training.people.noise import detail, mix, smoothstep
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Floats = NDArray[np.float32]
+    Floats = NDArray[np.floating]
 
 Color = tuple[float, float, float]
 """Straight sRGB, 0…1, as an artist picks it."""
@@ -137,25 +137,8 @@ def cloth_look(cloth: Cloth, pixels: Pixels) -> Look:
         albedo = _sport(ground, accent, pixels, across, down, cloth.cell, soft)
     else:
         albedo = np.broadcast_to(ground, (len(across), 3)).astype(np.float32)
-    gloss = 0.03
-    tilt_size = 0.05
-    if cloth.pattern == "denim":
-        twill = pixels.detail(np.stack([across + down, down * 0.15], 1), 900.0, 3)
-        worn = pixels.detail(pixels.paint, 9.0, 5)
-        albedo = albedo * (1 + 0.16 * twill + 0.25 * worn)[:, None]
-        tilt_size = 0.08
-    elif cloth.pattern == "knit":
-        rib = np.sin(across * (2 * np.pi / 0.007)) * np.clip(1.5 - pixels.footprint / 0.0014, 0, 1)
-        albedo = albedo * (1 + 0.13 * rib)[:, None]
-        tilt_size = 0.1
-    elif cloth.pattern == "suit":
-        line = _band(across, 0.016, soft, 0.06) * np.clip(1.6 - pixels.footprint / 0.0012, 0, 1)
-        albedo = mix(albedo, accent, 0.22 * line)
-        gloss = 0.05
-    if cloth.pattern == "jacket":
-        albedo = _jacket(albedo, accent, pixels)
-    elif cloth.pattern == "tie":
-        albedo = _tie(albedo, accent, pixels)
+    gloss = 0.05 if cloth.pattern == "suit" else 0.03
+    albedo, tilt_size = _woven(cloth, albedo, accent, pixels, across, down, soft)
     weave = pixels.detail(pixels.paint, 420.0, 7)
     albedo = albedo * (1 + 0.06 * weave)[:, None]
     if cloth.hem:
@@ -169,6 +152,36 @@ def cloth_look(cloth: Cloth, pixels: Pixels) -> Look:
     return Look(
         albedo, np.full(len(across), gloss, np.float32), 12.0, creases * tilt_size * 1.6, 0.22
     )
+
+
+def _woven(
+    cloth: Cloth,
+    albedo: Floats,
+    accent: Floats,
+    pixels: Pixels,
+    across: Floats,
+    down: Floats,
+    soft: float,
+) -> tuple[Floats, float]:
+    """Return the colours of patterns that are more than print, and how uneven the cloth lies."""
+    tilt_size = 0.05
+    if cloth.pattern == "denim":
+        twill = pixels.detail(np.stack([across + down, down * 0.15], 1), 900.0, 3)
+        worn = pixels.detail(pixels.paint, 9.0, 5)
+        albedo = albedo * (1 + 0.16 * twill + 0.25 * worn)[:, None]
+        tilt_size = 0.08
+    elif cloth.pattern == "knit":
+        rib = np.sin(across * (2 * np.pi / 0.007)) * np.clip(1.5 - pixels.footprint / 0.0014, 0, 1)
+        albedo = albedo * (1 + 0.13 * rib)[:, None]
+        tilt_size = 0.1
+    elif cloth.pattern == "suit":
+        line = _band(across, 0.016, soft, 0.06) * np.clip(1.6 - pixels.footprint / 0.0012, 0, 1)
+        albedo = mix(albedo, accent, 0.22 * line)
+    if cloth.pattern == "jacket":
+        albedo = _jacket(albedo, accent, pixels)
+    elif cloth.pattern == "tie":
+        albedo = _tie(albedo, accent, pixels)
+    return albedo, tilt_size
 
 
 def leather_look(leather: Leather, pixels: Pixels) -> Look:

@@ -37,7 +37,7 @@ def noise(
     whole = np.floor(cells)
     part = cells - whole
     cells = whole + part * part * (3 - 2 * part)
-    return map_coordinates(
+    return map_coordinates(  # pyright: ignore[reportReturnType]
         _lattice(seed), cells % _SIDE, order=1, mode="grid-wrap", output=np.float32
     )
 
@@ -63,7 +63,11 @@ def detail(
     return noise(points, scale, seed) * np.float32(strength)
 
 
-def smoothstep(low: float, high: float, value: NDArray[np.floating]) -> NDArray[np.float32]:
+def smoothstep(
+    low: float | NDArray[np.floating],
+    high: float | NDArray[np.floating],
+    value: NDArray[np.floating],
+) -> NDArray[np.float32]:
     """Rise from 0 at `low` to 1 at `high` (falls when low > high)."""
     t = np.clip((value - low) / (high - low), 0.0, 1.0).astype(np.float32)
     return t * t * (3 - 2 * t)

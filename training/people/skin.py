@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from training.people.bare import BareBody
 
-    Floats = NDArray[np.float32]
+    Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from training.people.materials import Look
 
-    Floats = NDArray[np.float32]
+    Floats = NDArray[np.floating]
 
 _LIGHTS: tuple[tuple[tuple[float, float, float], tuple[float, float, float], bool], ...] = (
     # Direction towards the light in the root's axes, colour (linear), does it make highlights.

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix, csr_matrix, diags_array
-from scipy.spatial import cKDTree
+from scipy.sparse import coo_array, csr_array, diags_array
+from scipy.spatial import KDTree
 
 Array = NDArray[np.float64]
 Faces = NDArray[np.int64]
@@ -126,10 +126,10 @@ def normals(vertices: NDArray[np.floating], faces: Faces) -> Array:
     return _unit(_incidence(faces, len(vertices)) @ np.cross(b - a, c - a))
 
 
-def _incidence(faces: Faces, count: int) -> csr_matrix:
+def _incidence(faces: Faces, count: int) -> csr_array:
     rows = faces.ravel()
     columns = np.repeat(np.arange(len(faces)), 3)
-    return coo_matrix((np.ones(len(rows)), (rows, columns)), shape=(count, len(faces))).tocsr()
+    return coo_array((np.ones(len(rows)), (rows, columns)), shape=(count, len(faces))).tocsr()
 
 
 class NormalOperator:
@@ -151,7 +151,7 @@ def smoothed(values: Array, faces: Faces, rounds: int) -> Array:
     sides = faces[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)
     both = np.concatenate([sides, sides[:, ::-1]])
     count = len(values)
-    link = coo_matrix((np.ones(len(both)), (both[:, 0], both[:, 1])), shape=(count, count)).tocsr()
+    link = coo_array((np.ones(len(both)), (both[:, 0], both[:, 1])), shape=(count, count)).tocsr()
     link.data[:] = 1.0
     degree = np.maximum(np.asarray(link.sum(axis=1)).ravel(), 1.0)
     mean = diags_array(1.0 / degree) @ link
@@ -179,7 +179,7 @@ def occlusion(
     area = np.linalg.norm(cross, axis=1) / 2
     disk_normal = _unit(cross)
     center = (a + b + c) / 3
-    distance, index = cKDTree(center).query(vertices, k=80, distance_upper_bound=radius)
+    distance, index = KDTree(center).query(vertices, k=80, distance_upper_bound=radius)
     found = np.isfinite(distance)
     index = np.where(found, index, 0)
     way = center[index] - vertices[:, None]
