@@ -273,7 +273,7 @@ def _rows(
         values = values.reshape(len(values), -1)  # (N, joints, 3)
     elif values.ndim == 1:
         values = values[None]
-    if values.ndim != 2 or not np.isfinite(values).all():
+    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
         raise BadMotion(f"{name} is not a table of finite numbers")
     if count is not None and len(values) != count:
         raise BadMotion(f"{name} has {len(values)} frames, the body pose {count}")
