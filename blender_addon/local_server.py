@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -9,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -28,6 +28,7 @@ PYTHON_VARIABLE = "DRESSFORM_PYTHON"
 START_SECONDS = 60.0
 STOP_SECONDS = 5.0
 ANSWER_SECONDS = 5.0
+LAST_WORDS_SECONDS = 2.0
 
 # No console window, a process group of its own.
 _WINDOWS_FLAGS = 0x08000000 | 0x00000200 if sys.platform == "win32" else 0
@@ -198,6 +199,8 @@ class LocalServer:
         self._process = process
         ready = _first_line(process, START_SECONDS)
         if ready is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(LAST_WORDS_SECONDS)  # it may be about to say why
             self._kill()
             raise ServerUnreachable(
                 f"the server did not start: {_last_words(launch.log, before)}",
@@ -253,7 +256,6 @@ def _first_line(process: subprocess.Popen[bytes], seconds: float) -> dict[str, A
 
 def _last_words(file: Path, start: int) -> str:
     """Return the end of what a server wrote to its log, in one line."""
-    time.sleep(0.05)  # what it wrote last may still be on its way
     try:
         written = file.read_bytes()[start:].decode(errors="replace").strip()
     except OSError:
