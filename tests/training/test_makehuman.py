@@ -35,7 +35,7 @@ def test_t_pose_puts_the_pelvis_where_smplx_has_it(person):
 
 def test_people_have_the_height_of_people():
     rng = np.random.default_rng(3)
-    for _ in range(5):
+    for _ in range(3):
         vertices = shape(random_phenotype(rng))[:13380]
         assert 14.0 < np.ptp(vertices[:, 1]) < 21.0  # decimetres
 
@@ -87,6 +87,22 @@ def test_shipped_body_names_the_base_vertices_it_came_from():
     index = fields["makehuman_index"]
     assert len(np.unique(index)) == len(fields["v_template"])
     assert index.max() < len(base_mesh().vertices)
+
+
+@pytest.mark.slow  # two minutes on a machine that has not built the basis yet
+def test_basis_of_all_vertices_moves_as_the_shipped_body_does():
+    from training.makehuman.basis import full_basis
+
+    basis, body = full_basis(), load_body(DEFAULT_LIBRARY / "body-cc0")
+    fields = unpack({n: a.numpy() for n, a in load_arrays(DEFAULT_LIBRARY / "body-cc0").items()})
+    betas = np.random.default_rng(0).normal(0, 1, (3, 10))
+    for coefficients in betas:
+        whole = basis.template + basis.shape_dirs @ coefficients
+        shipped = body.v_template.numpy() + body.shape_dirs.numpy() @ coefficients
+        apart = np.linalg.norm(whole[fields["makehuman_index"]] - shipped, axis=1)
+        # The shipped body's smoothed skin is a small part of it.
+        assert np.quantile(apart, 0.97) < 2e-4
+        assert apart.max() < 0.03
 
 
 MHCLO = """# CC0

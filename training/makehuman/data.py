@@ -123,8 +123,8 @@ def face_unit(name: str) -> tuple[Indices, Array]:
 def _read_target(path: Path) -> tuple[Indices, Array]:
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8") as file:
-        rows = [line.split() for line in file if line.strip() and line[0] not in '#"']
-    table = np.array(rows, np.float64).reshape(-1, 4)
+        rows = [line for line in file if line[0] not in '#"']
+    table = np.fromstring(" ".join(rows), np.float64, sep=" ").reshape(-1, 4)
     return table[:, 0].astype(np.int64), table[:, 1:]
 
 
