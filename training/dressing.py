@@ -8,6 +8,7 @@ packages.
 
 from __future__ import annotations
 
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -64,7 +65,7 @@ def train_dressing(
         perceptual_stages: stages of the offline perceptual distance.
         seed: of first values and crops.
         library: where the captures' body lies.
-        init_from: a library of packages, or one avatar's package, to start from.
+        init_from: another run, a library of packages, or one avatar's package, to start from.
         resume: "auto" goes on from the run's own checkpoint when there is one.
         minutes: overrides the schedule's minutes.
         stop_after: stop with a checkpoint after so many minutes of this session; the schedule
@@ -95,6 +96,9 @@ def train_dressing(
     if not training.resume():
         training.start(init_from)
     print(f"{out}: {len(captures)} people, step {training.step}, {training.device}")  # noqa: T201
+    # Ctrl-C and a polite kill end the session like --stop_after: with a checkpoint.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: training.stopping.set())
     training.run(stop_after=stop_after, progress=sys.stderr.isatty())
     print(f"{out}: step {training.step}, {training.seconds / 60:.1f} minutes of training")  # noqa: T201
     return 0

@@ -82,6 +82,8 @@ class Batch(NamedTuple):
         texture: (B,) int64 index into `people`.
         colour: (B, 3, H, W) float32 premultiplied true colour, 0…1.
         masks: (B, 3, H, W) float32 true masks, 0…1.
+        captured: (B, 1, H, W) float32: how much of a pixel lies inside the frame. The body goes
+            on outside, but nobody knows what it looks like there.
         background: (B, 3, 1, 1) float32 random colours, 0…1.
     """
 
@@ -95,6 +97,7 @@ class Batch(NamedTuple):
     texture: Tensor
     colour: Tensor
     masks: Tensor
+    captured: Tensor
     background: Tensor
 
     def samples(self) -> SurfaceSamples:
@@ -199,6 +202,7 @@ def cut_batch(
     """Cut one crop out of each frame at size × size network pixels."""
     who = tuple(sorted({frame.person for frame in frames}))
     pixels = torch.stack([cut_pixels(f, w, size) for f, w in zip(frames, windows, strict=True)])
+    captured = torch.stack([_captured(f, w, size) for f, w in zip(frames, windows, strict=True)])
     intrinsics = np.stack(
         [
             frame.camera.cropped(w.x, w.y, size, size, size / w.side).K
@@ -227,6 +231,7 @@ def cut_batch(
         texture=torch.tensor([who.index(frame.person) for frame in frames]),
         colour=pixels[:, :3].contiguous(memory_format=torch.channels_last),
         masks=pixels[:, 3:].contiguous(memory_format=torch.channels_last),
+        captured=captured,
         background=background,
     )
 
@@ -296,6 +301,13 @@ def area_weights(start: float, side: float, size: int, length: int) -> tuple[Ten
     pixel = np.arange(first, last)[None]
     overlap = np.minimum(low + step, pixel + 1) - np.maximum(low, pixel)
     return torch.from_numpy((np.maximum(overlap, 0.0) / step).astype(np.float32)), first
+
+
+def _captured(frame: Frame, window: Window, size: int) -> Tensor:
+    """Return (1, size, size) in 0…1: how much of each pixel lies inside the frame."""
+    rows, _ = area_weights(window.y, window.side, size, frame.camera.height)
+    columns, _ = area_weights(window.x, window.side, size, frame.camera.width)
+    return (rows.sum(dim=1)[:, None] * columns.sum(dim=1)).clamp(0.0, 1.0)[None]
 
 
 def _load_capture(people: People, person: int, indices: Sequence[int]) -> Iterator[Frame]:

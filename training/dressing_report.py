@@ -94,7 +94,8 @@ def look(
 
 
 def _as_images(dressed: Dressed, batch: Batch) -> list[NDArray[np.float32]]:
-    predicted = composite(dressed.rgb.float(), dressed.masks[:, :1].float(), NEUTRAL_GREY)
+    masks = dressed.masks.float() * batch.captured
+    predicted = composite(dressed.rgb.float(), masks[:, :1], NEUTRAL_GREY)
     true = composite_premultiplied(batch.colour, batch.masks[:, :1], NEUTRAL_GREY)
-    images = (predicted, dressed.masks.float(), true, batch.masks)
+    images = (predicted, masks, true, batch.masks)
     return [image[0].permute(1, 2, 0).cpu().numpy() for image in images]

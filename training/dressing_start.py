@@ -8,12 +8,15 @@ import torch
 
 from blender_addon.contract.errors import TrainingError
 from models.package import Manifest, list_packages, load_arrays, read_manifest
-from training.dressing_model import spread_over_levels
+from training.checkpoint import load_checkpoint
+from training.dressing_model import average_state, spread_over_levels
 from training.plain_texture import fit_plain_texture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from torch import Tensor
 
     from training.dressing_data import Frame, People
     from training.dressing_model import DressingModel
@@ -53,6 +56,43 @@ def start_from_plain_textures(
         )
         # Centred and at the scale of −1…1, as the network's other inputs.
         spread_over_levels(texture, 2.0 * colour - 1.0, slice(0, 3))
+
+
+def start_from(model: DressingModel, people: People, source: Path) -> set[int]:
+    """Take the dresser, and the textures of known people, from a run or from packages.
+
+    Args:
+        model: changed in place.
+        people: matched by the ids of their captures.
+        source: a run's folder, a library, or the package of one avatar or dresser.
+
+    Returns:
+        the people whose textures were found.
+
+    Raises:
+        TrainingError: there is no fitting dresser.
+    """
+    state = load_checkpoint(source)
+    if state is None:
+        return start_from_packages(model, people, source)
+    values = average_state(state["model"], state["average"])
+    own: dict[str, Tensor] = {}
+    known: list[str] = state["people"]
+    for name, value in values.items():
+        part, _, rest = name.partition(".")
+        if part != "textures":
+            own[name] = value
+            continue
+        index, _, level = rest.partition(".")
+        if known[int(index)] in people.ids:
+            own[f"textures.{people.ids.index(known[int(index)])}.{level}"] = value
+    try:
+        model.load_state_dict({**model.state_dict(), **own})
+    except RuntimeError as error:
+        raise TrainingError(
+            f"the run {source} is of another architecture", "give the recipe that it was run with"
+        ) from error
+    return {i for i, name in enumerate(people.ids) if name in known}
 
 
 def start_from_packages(model: DressingModel, people: People, source: Path) -> set[int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, cast
@@ -18,7 +19,7 @@ from training.checkpoint import load_checkpoint, save_checkpoint
 from training.dressing_data import Batch, People, load_frames, make_batch
 from training.dressing_model import DressingModel, RunningAverage, average_state
 from training.dressing_report import Report, look
-from training.dressing_start import start_from_packages, start_from_plain_textures
+from training.dressing_start import start_from, start_from_plain_textures
 from training.losses import (
     NEUTRAL_GREY,
     composite,
@@ -99,6 +100,7 @@ class DressingTraining:
         ).to(self.device)
         self.step = 0
         self.seconds = 0.0
+        self.stopping = threading.Event()
 
     def resume(self) -> bool:
         """Go on from the run's checkpoint, if there is one.
@@ -129,10 +131,10 @@ class DressingTraining:
         return True
 
     def start(self, init_from: Path | None = None) -> None:
-        """Set first values: from packages where given, from plain RGB textures elsewhere."""
+        """Set first values: from a run or packages where given, from plain RGB textures elsewhere."""
         started: set[int] = set()
         if init_from is not None:
-            started = start_from_packages(self.model, self.people, init_from)
+            started = start_from(self.model, self.people, init_from)
         start_from_plain_textures(
             self.model,
             self.people,
@@ -181,7 +183,9 @@ class DressingTraining:
 
     def losses(self, batch: Batch) -> dict[str, torch.Tensor]:
         """Dress a batch and return each loss by its name in the weights."""
-        dressed: Dressed = self.dresser(self.model.features(batch))
+        painted: Dressed = self.dresser(self.model.features(batch))
+        # Outside the frame truth is unknown: nothing is compared there.
+        dressed = painted._replace(masks=painted.masks * batch.captured)
         weights = self.recipe.weights
         parts = {
             "l1": composite_l1(
@@ -221,6 +225,8 @@ class DressingTraining:
                 if schedule.progress(self.step, self.seconds) >= 1.0:
                     break
                 if stop_after and time.monotonic() - session > 60 * stop_after:
+                    break
+                if self.stopping.is_set():
                     break
                 started = time.monotonic()
                 values = self._train_step(batch)
