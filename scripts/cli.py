@@ -29,7 +29,13 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "serve": Command("server.serve:serve", "run the model server"),
+    "library add-body": Command(
+        "models.licensed_body:add_body", "bring a licensed SMPL-X file into a library"
+    ),
     "dataset people": Command("training.people.dataset:people", "make captures of people"),
+    "dataset benchmark": Command(
+        "training.people.benchmark:freeze_benchmark", "freeze the benchmark captures anew"
+    ),
     "train dressing": Command("training.dressing:train_dressing", "train avatars and a dresser"),
     "train plain-texture": Command(
         "training.plain_texture:train_plain_textures", "fit the baseline that avatars must beat"

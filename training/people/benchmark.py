@@ -13,6 +13,7 @@ import numpy as np
 
 from blender_addon.contract.capture import overlapping_frames
 from blender_addon.contract.errors import CaptureError
+from models.body import load_body
 from training.captures import Capture
 from training.people.dataset import DEFAULT_BODY, Job, write_captures
 from training.people.frames import FramePlan
@@ -176,6 +177,7 @@ def freeze_benchmark(*, out: Path = BENCHMARK, body: Path = DEFAULT_BODY, worker
     write_captures(out, jobs, body=body, workers=workers, source=source, image_suffix=".webp")
     captures = {identity.name: Capture.open(out / identity.name) for identity in PEOPLE}
     index = {
+        "body": load_body(body).digest,
         "captures": {name: capture.digest for name, capture in captures.items()},
         "frames": {name: capture.digests("held-out") for name, capture in captures.items()},
     }
@@ -220,7 +222,7 @@ def check_disjoint(capture: Capture, folder: Path = BENCHMARK) -> None:
             )
 
 
-def _index(folder: Path) -> dict[str, dict[str, Any]]:
+def _index(folder: Path) -> dict[str, Any]:
     path = folder / INDEX_FILE
     try:
         return json.loads(path.read_text(encoding="utf-8"))

@@ -117,7 +117,17 @@ def grow(bare: BareBody, cut: HairCut, seed: int, *, under_hat: bool = False) ->
         extra.append(_ball(bare, _knot(bare, high=True), 0.042, seed))
     if cut.style == "ponytail":
         extra.append(_tail(bare, cut, seed))
+    if under_hat:
+        # A finger's breadth of it stays under the rim.
+        extra = [clip(piece, 0.012 - hat_field(bare, piece.paint)) for piece in extra]
     return joined([cap, *extra])
+
+
+def hat_field(bare: BareBody, paint: Array) -> Array:
+    """(N,) metres above a cap's rim for points on the template: lower at the nape."""
+    above = paint[:, 1] - bare.mark("left_eye_smplhf")[1]
+    ahead = paint[:, 2] - bare.mark("head")[2]
+    return above - (0.018 + 0.35 * ahead)
 
 
 def _cap(bare: BareBody, cut: HairCut, seed: int, *, under_hat: bool) -> Surface:
@@ -169,16 +179,13 @@ def comb(bare: BareBody, hair: Surface) -> Surface:
 
 def knit_cap(bare: BareBody) -> Surface:
     """Return a knitted cap over the crown, with a turned-up rim."""
-    above = bare.template[:, 1] - bare.mark("left_eye_smplhf")[1]
-    ahead = bare.template[:, 2] - bare.mark("head")[2]
-    field = above - (0.018 + 0.35 * ahead)
-    field = np.where(bare.head_weight() > 0.5, field, -0.2)
+    field = np.where(bare.head_weight() > 0.5, hat_field(bare, bare.template), -0.2)
     surface = bare.surface()
     wanted: NDArray[np.bool_] = np.asarray((field > -0.03)[surface.faces].all(axis=1))
     outward = smoothed(bare.normals, surface.faces[wanted], 8)
     outward /= np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-9)
     rim = 0.005 * smoothstep(0.042, 0.036, field)
-    thickness = 0.013 + rim + 0.018 * smoothstep(0.05, 0.12, field)
+    thickness = 0.017 + rim + 0.016 * smoothstep(0.05, 0.12, field)
     values = surface.attributes()
     values[:, :3] = smoothed(bare.vertices, surface.faces[wanted], 10)
     values[:, :3] += thickness[:, None] * outward

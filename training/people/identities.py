@@ -95,7 +95,7 @@ CLOTH_COLORS: tuple[Color, ...] = (
 
 HAIR_PIECES = ("bob01", "bob02", "long01", "short01", "short02", "short03", "short04")
 CURLY_PIECES = ("afro01",)
-SHOE_PIECES = ("shoes01", "shoes02", "shoes03", "shoes04", "shoes05", "shoes06")
+SHOE_PIECES = ("shoes01", "shoes03", "shoes04")
 SUIT_PIECES = (
     "female_casualsuit01", "female_casualsuit02", "female_elegantsuit01", "female_sportsuit01",
     "male_casualsuit01", "male_casualsuit02", "male_casualsuit03", "male_casualsuit04",
@@ -164,7 +164,8 @@ def _with_assets(rng: np.random.Generator, identity: Identity) -> Identity:
         pieces.append(AssetPiece(name=str(rng.choice(SHOE_PIECES)), material=leather))
         identity = replace(identity, shoes=None)
     if identity.top is not None and identity.skirt is None and rng.random() < 0.4:
-        cloth = replace(identity.top[1], pattern="plain", hem=False)
+        below = identity.trousers[1].color if identity.trousers else None
+        cloth = replace(identity.top[1], pattern="plain", hem=False, lower=below)
         pieces.append(AssetPiece(name=str(rng.choice(SUIT_PIECES)), material=cloth))
         identity = replace(identity, top=None, trousers=None)
     return replace(identity, assets=tuple(pieces))

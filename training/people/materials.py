@@ -29,6 +29,9 @@ PATTERNS: tuple[Pattern, ...] = get_args(Pattern)
 GIRTH = 0.16
 """Metres of radius at which patterns run around torso and skirt; cells meet at the seam."""
 
+WAIST = -0.27
+"""Height of the waist on the free body's template, metres."""
+
 
 @dataclass(frozen=True)
 class Pixels:
@@ -86,6 +89,7 @@ class Cloth:
         accent: of the print.
         cell: metres of one repeat.
         hem: whether a seam runs along the hem.
+        lower: colour of the ground below the waist, for suits of one piece; as `color` if None.
     """
 
     pattern: Pattern = "plain"
@@ -93,6 +97,7 @@ class Cloth:
     accent: Color = (0.9, 0.9, 0.9)
     cell: float = 0.04
     hem: bool = True
+    lower: Color | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,6 +142,11 @@ def cloth_look(cloth: Cloth, pixels: Pixels) -> Look:
         albedo = _sport(ground, accent, pixels, across, down, cloth.cell, soft)
     else:
         albedo = np.broadcast_to(ground, (len(across), 3)).astype(np.float32)
+    if cloth.lower is not None:
+        below = smoothstep(WAIST + soft, WAIST - soft, pixels.paint[:, 1])
+        belt = smoothstep(0.016, 0.015, np.abs(pixels.paint[:, 1] - WAIST))
+        albedo = mix(albedo, linear(cloth.lower), below)
+        albedo = albedo * (1 - 0.6 * belt)[:, None]
     gloss = 0.05 if cloth.pattern == "suit" else 0.03
     albedo, tilt_size = _woven(cloth, albedo, accent, pixels, across, down, soft)
     weave = pixels.detail(pixels.paint, 420.0, 7)
