@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 import uuid
+import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,14 @@ class _Picture:
         return len(self.layers) == len(self.requests)
 
 
+_living: weakref.WeakSet[Viewport] = weakref.WeakSet()
+
+
+def living() -> list[Viewport]:
+    """Return the rendered viewports that are open."""
+    return list(_living)
+
+
 class Viewport:
     """What one rendered 3D viewport shows and waits for; belongs to one engine instance."""
 
@@ -71,6 +80,12 @@ class Viewport:
         self._wanted: _Picture | None = None
         self._shown_key = b""
         self._texture: gpu.types.GPUTexture | None = None
+        _living.add(self)
+
+    @property
+    def up_to_date(self) -> bool:
+        """Whether the newest state is drawn and nothing is on its way."""
+        return self._texture is not None and self._sent is None and self._wanted is None
 
     def update(self, _context: bpy.types.Context, _depsgraph: bpy.types.Depsgraph) -> None:
         """Ask for a redraw; the scene is read when drawing, with the view that is drawn."""

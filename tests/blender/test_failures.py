@@ -88,7 +88,7 @@ def _animate(blender, scene, folder: Path, kills: dict[int, object] | None = Non
 
 @pytest.mark.skipif(not Path("/proc").exists(), reason="finds processes in /proc")
 def test_killed_worker_and_killed_server_lose_no_frame(blender, parts, server, stage, tmp_path):
-    blender.ops.dressform.apply_motion(motion="walk")
+    blender.ops.dressform.apply_motion(motion="dance")
     scene = stage.scene
     scene.frame_start, scene.frame_end = 1, FRAMES
     scene.render.resolution_x = scene.render.resolution_y = 64

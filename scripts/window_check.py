@@ -1,0 +1,261 @@
+"""Opens one real Blender window and looks at it: `python scripts/window_check.py ZIP PICTURE`.
+
+For CI and for developers (`scripts/test.py --window`), never unasked: it needs root on Debian or
+Ubuntu, because the Blender comes from a Debian root of its own under build/trixie (made once,
+about 2 GB and two minutes). In there, Xvfb shows a window in which a person is added, the
+Dressform tab opened and a viewport set to rendered shading; the picture of that window is
+written to PICTURE. Then the same Blender renders in background with `-b -E DRESSFORM -a`.
+Standard library only; needs DRESSFORM_PYTHON, the Python of the server's environment.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+SUITE = "trixie"
+SYSTEM = ROOT / "build" / SUITE
+PACKAGES = (
+    "blender",
+    "libgl1-mesa-dri",
+    "libegl1",
+    "libegl-mesa0",
+    "libglx-mesa0",
+    "xvfb",
+    "xauth",
+    "imagemagick",
+    "x11-utils",
+    "python3-numpy",
+)
+"""python3-zmq and python3-msgpack are left out on purpose: the extension brings its own."""
+
+DISPLAY = ":77"
+SIZE = "1280x800"
+WORK = "dressform-check"
+"""Folder inside the root, below /tmp, that script and files go through."""
+
+WINDOW_SECONDS = 300.0
+
+
+class CheckFailed(Exception):
+    """The check cannot run, or what it saw is wrong; the message says which and why."""
+
+
+def main() -> int:
+    """Run the check; return the exit code."""
+    if len(sys.argv) != 3:
+        print(__doc__)
+        return 2
+    try:
+        picture = run_window_check(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve())
+    except CheckFailed as failure:
+        print(f"window check: {failure}", file=sys.stderr)
+        return 1
+    print(f"window check: {picture}")
+    return 0
+
+
+def run_window_check(archive: Path, picture: Path) -> Path:
+    """Show the extension in a window, photograph it, render in background; return the picture.
+
+    Raises:
+        CheckFailed: something is missing, or the window or the frames are wrong.
+    """
+    python = os.environ.get("DRESSFORM_PYTHON", "")
+    if not Path(python).exists():
+        raise CheckFailed("DRESSFORM_PYTHON must name the Python of the server's environment")
+    make_system()
+    from blender_addon.local_server import LocalServer
+
+    work = SYSTEM / "tmp" / WORK
+    shutil.rmtree(work, ignore_errors=True)
+    work.mkdir(parents=True)
+    shutil.copy2(archive, work / "dressform.zip")
+    shutil.copy2(ROOT / "tests" / "blender" / "window.py", work / "window.py")
+    server = LocalServer.start(
+        [python, "-m", "scripts.cli", "serve"], cwd=ROOT, log=ROOT / "build" / "window-server.log"
+    )
+    try:
+        with mounted():
+            _photograph(work, server.endpoint, picture)
+            _render_in_background(work, server.endpoint)
+    finally:
+        server.stop()
+    return picture
+
+
+def make_system() -> None:
+    """Make the Debian root with Blender unless it is there.
+
+    Raises:
+        CheckFailed: not root, not Debian, or an installation failed.
+    """
+    ready = SYSTEM / "dressform-ready"
+    if ready.exists() and ready.read_text("utf-8") == " ".join(PACKAGES):
+        return
+    if not hasattr(os, "geteuid") or os.geteuid() != 0 or shutil.which("apt-get") is None:
+        raise CheckFailed("it needs root on Debian or Ubuntu (it makes a system of its own)")
+    if shutil.which("debootstrap") is None:
+        _say("installing debootstrap")
+        _run(["apt-get", "update", "-qq"], 300)
+        _run(["apt-get", "install", "-qq", "--no-install-recommends", "debootstrap"], 300)
+    if not (SYSTEM / "etc" / "debian_version").exists():
+        _say(f"making a Debian {SUITE} root (about half a minute)")
+        partial = SYSTEM.with_name(f"{SUITE}.part")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        _run(["debootstrap", "--variant=minbase", SUITE, str(partial)], 900)
+        partial.rename(SYSTEM)
+    _say("installing Blender in it (about 2 GB)")
+    install = ["apt-get", "install", "-qq", "--no-install-recommends", *PACKAGES]
+    with mounted():
+        _run(_inside(["apt-get", "update", "-qq"]), 300)
+        _run(_inside(["env", "DEBIAN_FRONTEND=noninteractive", *install]), 1800)
+    ready.write_text(" ".join(PACKAGES), "utf-8")
+
+
+@contextlib.contextmanager
+def mounted() -> Generator[None]:
+    """Mount what programs in the root need, and unmount it again."""
+    points = (("proc", "/proc"), ("bind", "/dev"), ("bind", "/dev/shm"))  # noqa: S108
+    done: list[Path] = []
+    try:
+        for kind, path in points:
+            target = SYSTEM / path.lstrip("/")
+            target.mkdir(parents=True, exist_ok=True)
+            how = ["-t", "proc", "proc"] if kind == "proc" else ["--bind", path]
+            _run(["mount", *how, str(target)], 30)
+            done.append(target)
+        yield
+    finally:
+        for target in reversed(done):
+            # Lazily: a process that is still ending must not keep the mount.
+            subprocess.run(["umount", "-l", str(target)], check=False)
+
+
+def _photograph(work: Path, endpoint: str, picture: Path) -> None:
+    _say("opening the window")
+    for name in ("ready.json", "stop"):
+        (work / name).unlink(missing_ok=True)
+    screen = subprocess.Popen(
+        _inside(["Xvfb", DISPLAY, "-screen", "0", f"{SIZE}x24", "+extension", "GLX"]),
+        stderr=subprocess.DEVNULL,
+    )
+    log = ROOT / "build" / "window.log"
+    with log.open("wb") as stream:
+        width, height = SIZE.split("x")
+        blender = subprocess.Popen(
+            _inside(
+                [
+                    *("blender", "--factory-startup", "--python-exit-code", "1"),
+                    *("--window-geometry", "0", "0", width, height),
+                    *("-P", f"/tmp/{WORK}/window.py"),  # noqa: S108
+                ],
+                DRESSFORM_ENDPOINT=endpoint,
+                DISPLAY=DISPLAY,
+                LIBGL_ALWAYS_SOFTWARE="1",
+            ),
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            said = _wait_for(work / "ready.json", blender, log)
+            _run(
+                _inside(
+                    ["import", "-window", "root", f"/tmp/{WORK}/window.png"],  # noqa: S108
+                    DISPLAY=DISPLAY,
+                ),
+                60,
+            )
+            (work / "stop").touch()
+            _end(blender, 60)
+        finally:
+            blender.kill()
+            screen.terminate()
+            _end(screen, 10)
+            screen.kill()
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy2(work / "window.png", picture)
+    _judge(said)
+    if blender.returncode != 0:
+        raise CheckFailed(f"Blender ended with {blender.returncode}; see {log}")
+
+
+def _wait_for(ready: Path, blender: subprocess.Popen[bytes], log: Path) -> dict[str, object]:
+    end = time.monotonic() + WINDOW_SECONDS
+    while time.monotonic() < end:
+        if ready.exists():
+            return json.loads(ready.read_text("utf-8"))
+        if blender.poll() is not None:
+            raise CheckFailed(f"Blender ended with {blender.returncode}; see {log}")
+        time.sleep(0.2)
+    raise CheckFailed(f"the window was not ready within {WINDOW_SECONDS:.0f} s; see {log}")
+
+
+def _judge(said: dict[str, object]) -> None:
+    """Check what the script saw in the window (tests/blender/window.py)."""
+    expected = {"category": "Dressform", "shown": True, "errors": []}
+    for name, value in expected.items():
+        if said.get(name) != value:
+            raise CheckFailed(f"in the window, {name} is {said.get(name)!r} and not {value!r}")
+
+
+def _render_in_background(work: Path, endpoint: str) -> None:
+    """`blender -b scene.blend -E DRESSFORM -a`: frames and exit code, good and bad."""
+    _say("rendering in background")
+    for name, code in (("scene.blend", 0), ("orthographic.blend", 1)):
+        frames = f"/tmp/{WORK}/{name}-frames/f_"  # noqa: S108
+        command = ["blender", "-b", f"/tmp/{WORK}/{name}", "-E", "DRESSFORM", "-o", frames]  # noqa: S108
+        done = subprocess.run(
+            _inside([*command, "-s", "1", "-e", "2", "-a"], DRESSFORM_ENDPOINT=endpoint),
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+        written = len(list((work / f"{name}-frames").glob("f_*.png")))
+        if done.returncode != code or written != (2 if code == 0 else 0):
+            raise CheckFailed(
+                f"blender -b {name} -E DRESSFORM -a ended with {done.returncode} and wrote "
+                f"{written} frames:\n{(done.stdout + done.stderr)[-1500:]}"
+            )
+
+
+def _inside(command: list[str], **environment: str) -> list[str]:
+    settings = {"HOME": f"/tmp/{WORK}", "PATH": "/usr/bin:/bin:/usr/sbin:/sbin", **environment}  # noqa: S108
+    settings |= {"BLENDER_USER_RESOURCES": f"/tmp/{WORK}/profile"}  # noqa: S108
+    values = [f"{name}={value}" for name, value in settings.items()]
+    return ["chroot", str(SYSTEM), "env", "-i", *values, *command]
+
+
+def _run(command: list[str], seconds: float) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, check=False)
+    if done.returncode != 0:
+        words = (done.stdout + done.stderr)[-1500:]
+        raise CheckFailed(f"{' '.join(command[:6])} … failed:\n{words}")
+
+
+def _end(process: subprocess.Popen[bytes], seconds: float) -> None:
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(seconds)
+
+
+def _say(text: str) -> None:
+    print(f"window check: {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,153 @@
+"""Runs inside a real Blender window (scripts/window_check.py): what an artist does first.
+
+Installs the extension, adds a person with the panel's own operator, keys a motion, opens the
+Dressform tab, sets the viewport to rendered shading, and waits until the viewport shows the
+person. Then it says what it saw in ready.json, and quits when the file `stop` appears.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import bpy
+
+HERE = Path(__file__).resolve().parent
+EXTENSION = "bl_ext.user_default.dressform"
+LIMIT_SECONDS = 240
+state = {"step": 0, "since": time.monotonic(), "start": time.monotonic()}
+
+
+def parts():
+    from importlib import import_module
+
+    names = ("connection", "library", "error_log", "engine.viewport", "scene.people")
+    return [import_module(f"{EXTENSION}.{name}") for name in names]
+
+
+def view():
+    """The window's largest 3D viewport: its area, space and window region."""
+    window = bpy.context.window_manager.windows[0]
+    areas = [area for area in window.screen.areas if area.type == "VIEW_3D"]
+    area = max(areas, key=lambda a: a.width * a.height)
+    region = next(r for r in area.regions if r.type == "WINDOW")
+    return window, area, area.spaces.active, region
+
+
+def person():
+    return next((ob for ob in bpy.data.objects if ob.type == "ARMATURE"), None)
+
+
+def install():
+    bpy.ops.extensions.package_install_files(
+        filepath=str(HERE / "dressform.zip"), repo="user_default", enable_on_install=True
+    )
+    bpy.context.preferences.view.show_splash = False
+    for ob in list(bpy.data.objects):
+        if ob.type == "MESH":
+            bpy.data.objects.remove(ob)
+    return True
+
+
+def add_person():
+    window, area, _space, region = view()
+    with bpy.context.temp_override(window=window, area=area, region=region):
+        bpy.ops.dressform.add_person()
+    return True
+
+
+def person_is_there():
+    return person() is not None
+
+
+def pose():
+    window, area, space, region = view()
+    scene = bpy.context.scene
+    with bpy.context.temp_override(window=window, area=area, region=region, object=person()):
+        bpy.ops.dressform.apply_motion(motion="dance")
+    scene.frame_end = 48
+    scene.frame_set(20)
+    scene.camera.location, scene.camera.rotation_euler = (0.0, -3.4, 1.0), (1.5708, 0, 0)
+    scene.render.resolution_x = scene.render.resolution_y = 256
+    space.show_region_ui = True
+    view3d = space.region_3d
+    view3d.view_perspective = "PERSP"
+    view3d.view_rotation = (0.7071, 0.7071, 0.0, 0.0)
+    view3d.view_location, view3d.view_distance = (0.25, 0.0, 0.95), 4.2
+    return True
+
+
+def save_scenes():
+    scene = bpy.context.scene
+    bpy.ops.wm.save_as_mainfile(filepath=str(HERE / "orthographic.blend"), copy=True)
+    # Blender opens the copies in background; one of them cannot be rendered.
+    camera = scene.camera.data
+    camera.type = "ORTHO"
+    bpy.ops.wm.save_as_mainfile(filepath=str(HERE / "orthographic.blend"), copy=True)
+    camera.type = "PERSP"
+    bpy.ops.wm.save_as_mainfile(filepath=str(HERE / "scene.blend"), copy=True)
+    bpy.ops.wm.save_userpref()
+    return True
+
+
+def shade():
+    _window, area, space, _region = view()
+    ui = next(r for r in area.regions if r.type == "UI")
+    ui.active_panel_category = "Dressform"
+    space.overlay.show_overlays = True
+    space.shading.type = "RENDERED"
+    return True
+
+
+def shown():
+    """Whether the viewport has drawn an image of the current state."""
+    viewports = parts()[3].living()
+    return any(viewport.up_to_date for viewport in viewports)
+
+
+def report():
+    _connection, library, error_log, _viewport, _people = parts()
+    _window, area, _space, _region = view()
+    ui = next(r for r in area.regions if r.type == "UI")
+    (HERE / "ready.part").write_text(
+        json.dumps(
+            {
+                "blender": bpy.app.version_string,
+                "category": ui.active_panel_category,
+                "shown": shown(),
+                "avatars": [avatar.id for avatar in library.known.avatars],
+                "errors": [f"{e.place}: {e.cause}" for e in error_log.entries()],
+            }
+        )
+    )
+    (HERE / "ready.part").rename(HERE / "ready.json")
+    return True
+
+
+def stop():
+    if (HERE / "stop").exists():
+        bpy.ops.preferences.addon_disable(module=EXTENSION)
+        bpy.ops.wm.quit_blender()
+    return False
+
+
+STEPS = (install, add_person, person_is_there, pose, save_scenes, shade, shown, report, stop)
+
+
+def tick():
+    try:
+        if time.monotonic() - state["start"] > LIMIT_SECONDS:
+            raise TimeoutError(f"stuck in {STEPS[state['step']].__name__}")
+        if STEPS[state["step"]]():
+            state["step"] += 1
+    except Exception:  # noqa: BLE001 - a timer swallows exceptions: end, so that the check sees it
+        import os
+        import traceback
+
+        traceback.print_exc()
+        sys.stdout.flush()
+        os._exit(3)
+    return 0.3
+
+
+bpy.app.timers.register(tick, first_interval=1.0)
