@@ -193,3 +193,11 @@ def test_pieces_of_the_asset_set_ask_for_its_folder(body):
     identity = replace(random_identity("asset", 3), assets=(piece,))
     with pytest.raises(BadParameter, match="asset set"):
         build_figure(identity, body)
+
+
+def test_a_missing_piece_of_the_asset_set_is_named(tmp_path):
+    from blender_addon.contract.errors import ModelError
+    from training.people.assets import find_piece
+
+    with pytest.raises(ModelError, match=r"long01\.mhclo"):
+        find_piece(tmp_path, "long01")

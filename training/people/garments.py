@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from scipy.spatial import KDTree
 
 from blender_addon.contract.joints import HEAD_JOINTS, LEFT_HAND_JOINTS, RIGHT_HAND_JOINTS
 from training.people.noise import noise, smoothstep
@@ -213,8 +214,6 @@ def pushed_out(
         torso_gap: the same below the neck, where clothes lie between; as `gap` when None.
         rounds: the nearest point of the skin changes as a vertex moves.
     """
-    from scipy.spatial import KDTree
-
     solid = ~bare.eyes
     tree = KDTree(bare.vertices[solid])
     outward = bare.normals[solid]

@@ -12,7 +12,6 @@ from models.raster import rasterize
 from training.people.figures import face_share
 from training.people.materials import (
     Cloth,
-    Hair,
     Leather,
     Look,
     Pixels,
@@ -152,7 +151,6 @@ def _look(figure: Figure, owner: int, pixels: Pixels, hand: Floats) -> Look:
         return cloth_look(material, pixels)
     if isinstance(material, Leather):
         return leather_look(material, pixels)
-    assert isinstance(material, Hair)
     return hair_look(material, pixels)
 
 
