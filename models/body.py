@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from blender_addon.contract.errors import BodyFileError, BodyMismatch
 from blender_addon.contract.joints import JOINT_COUNT, PARENTS
@@ -136,18 +135,32 @@ def load_body(path: Path, device: str | torch.device = "cpu") -> Body:
         manifest = read_manifest(path)
         if manifest.kind != "body":
             raise BodyFileError(f"{path} is a package of a {manifest.kind}, not of a body")
-        arrays = unpack({name: value.numpy() for name, value in load_arrays(path).items()})
+        arrays = {name: value.numpy() for name, value in load_arrays(path).items()}
+        if "uv_vertices" in arrays:  # the compact form, not a file's own fields
+            arrays = unpack(arrays)
+        _check_file(arrays, path)
         return _body(arrays, manifest.id, package_digest(manifest), device)
+    arrays = read_smplx_file(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return _body(arrays, path.stem, digest, device)
+
+
+def read_smplx_file(path: Path) -> dict[str, np.ndarray[Any, Any]]:
+    """Return the fields of an SMPL-X file (.npz) that make a body: numbers only.
+
+    The name tables of licensed files are pickled objects: they are never read.
+
+    Raises:
+        BodyFileError: not an SMPL-X body; says why.
+    """
     try:
         # numpy leaks the handle of a damaged file unless the handle is ours.
         with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
-            # Name tables of licensed files are pickled objects: they are never read.
             arrays = {name: file[name] for name in FILE_FIELDS if name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError) as error:
         raise BodyFileError(f"{path} cannot be read: {error}") from error
     _check_file(arrays, path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return _body(arrays, path.stem, digest, device)
+    return arrays
 
 
 def _check_file(arrays: Mapping[str, np.ndarray[Any, Any]], path: Path) -> None:
@@ -243,11 +256,12 @@ def skin(body: Body, pose: Tensor, betas: Tensor, expression: Tensor, transl: Te
     Source: SMPL-X (Pavlakos et al. 2019), equations 2–4; pose correctives are skipped when
     the file's are zero.
     """
-    coefficients = _coefficients(body, betas, expression)
+    _check_counts(body, betas, expression)
     vertex_basis, joint_basis = body.basis
     batch = pose.shape[0]
-    shaped = (coefficients @ vertex_basis).view(batch, -1, 3) + body.v_template
-    rest = (joint_basis[0] + coefficients @ joint_basis[1:]).view(batch, JOINT_COUNT, 3)
+    shaped = _shaped(body, vertex_basis, betas, expression).view(batch, -1, 3) + body.v_template
+    rest = joint_basis[0] + _shaped(body, joint_basis[1:], betas, expression)
+    rest = rest.view(batch, JOINT_COUNT, 3)
     if body.pose_dirs is not None:
         identity = torch.eye(3, device=pose.device, dtype=pose.dtype)
         bend = (pose[:, 1:] - identity).flatten(1)
@@ -260,15 +274,21 @@ def skin(body: Body, pose: Tensor, betas: Tensor, expression: Tensor, transl: Te
     return Skinned(moved + transl[:, None], position + transl[:, None])
 
 
-def _coefficients(body: Body, betas: Tensor, expression: Tensor) -> Tensor:
-    """Return (B, nb + ne): both kinds, padded with zeros to what the body has."""
-    padded: list[Tensor] = []
+def _check_counts(body: Body, betas: Tensor, expression: Tensor) -> None:
     for given, dirs in ((betas, body.shape_dirs), (expression, body.expression_dirs)):
-        missing = dirs.shape[2] - given.shape[1]
-        if missing < 0:
+        if given.shape[1] > dirs.shape[2]:
             raise BodyMismatch(f"{given.shape[1]} coefficients came, the body has {dirs.shape[2]}")
-        padded.append(functional.pad(given, (0, missing)))
-    return torch.cat(padded, dim=1)
+
+
+def _shaped(body: Body, basis: Tensor, betas: Tensor, expression: Tensor) -> Tensor:
+    """Return (B, n): the coefficients times their rows of a basis (nb + ne, n).
+
+    Only the rows asked for are touched: a licensed body has 400, a caller sends 20.
+    """
+    first = body.shape_dirs.shape[2]
+    shape_rows = basis[: betas.shape[1]]
+    expression_rows = basis[first : first + expression.shape[1]]
+    return betas @ shape_rows + expression @ expression_rows
 
 
 def _chain(pose: Tensor, rest: Tensor) -> tuple[Tensor, Tensor]:

@@ -11,6 +11,7 @@ from blender_addon.contract.errors import BodyFileError, BodyMismatch, PackageDa
 from blender_addon.contract.pose import rotation_from_axis_angle
 from models.body import load_body, skin
 from models.body_package import pack, smplx_file_fields, unpack
+from models.licensed_body import add_body
 from models.package import DEFAULT_LIBRARY, load_arrays
 
 PACKAGE = DEFAULT_LIBRARY / "body-cc0"
@@ -134,6 +135,18 @@ def test_licensed_layout_of_300_shapes_and_100_expressions_is_read(fields, tmp_p
     torch.testing.assert_close(
         ours(body, given).vertices, ours(small, given).vertices, atol=1e-6, rtol=0
     )
+
+
+def test_licensed_file_added_to_a_library_is_the_same_body(fields, tmp_path, capsys):
+    correctives = np.random.default_rng(1).normal(0, 2e-3, fields["posedirs"].shape)
+    file = write_file(tmp_path, {**fields, "posedirs": correctives.astype(np.float32)})
+    add_body(file, tmp_path / "library")
+    assert "smplx-neutral" in capsys.readouterr().out
+    added, direct = load_body(tmp_path / "library" / "smplx-neutral"), load_body(file)
+    given = random_poses(2)
+    assert torch.equal(ours(added, given).vertices, ours(direct, given).vertices)
+    with pytest.raises(BodyFileError, match="already"):
+        add_body(file, tmp_path / "library")
 
 
 def test_batch_equals_single_poses(body):
