@@ -10,17 +10,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import msgpack
-import zmq
 
 from blender_addon.contract import operations, wire
 from blender_addon.contract.errors import (
     BadMessage,
-    Busy,
     Cancelled,
     DeadlineExceeded,
     DressformError,
@@ -34,22 +31,23 @@ from blender_addon.contract.errors import (
 )
 from blender_addon.contract.versions import PROJECT_VERSION, WIRE_VERSION
 from server import envelope
-from server.cache import ResultCache, cache_key
+from server.cache import ResultCache, cache_key, renamed_reply
 from server.jobs import Job, JobQueue
-from server.operation import Context, HandlerTable, Operation, result_reply
+from server.operation import Context, HandlerTable, Operation
 from server.pool import WorkerHandle, WorkerPool, describe
 from server.sockets import LoopSocket
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    import zmq
+
     from server.library import Library
+from server.light import LightOperations
 
 log = logging.getLogger(__name__)
 
 _TICK_SECONDS = 0.1
-_LIGHT_THREADS = 2
-_MAX_LIGHT = 64
 
 Params = dict[str, Any]
 
@@ -102,8 +100,7 @@ class Broker:
         self._open: dict[tuple[bytes, str], Job] = {}
         self._numbers = itertools.count(1)
         self._seconds_per_job = 0.1
-        self._light_running = 0
-        self._light_context = Context(library=library, device="")
+        self._light = LightOperations(Context(library=library, device=""))
         self._last_greeting = 0.0
         self._fatal: DressformError | None = None
         self._own: dict[str, Callable[[bytes, wire.Request], Params]] = {
@@ -124,7 +121,6 @@ class Broker:
         clients, workers = self._sockets
         self._clients = LoopSocket(clients, self._loop, self._on_client)
         self._workers = LoopSocket(workers, self._loop, self._on_worker)
-        self._light_pool = ThreadPoolExecutor(_LIGHT_THREADS, thread_name_prefix="light")
         try:
             while not stop.is_set():
                 self._tick()
@@ -138,7 +134,7 @@ class Broker:
             self._clients.close(self._settings.linger_seconds)
             self._workers.close(0.0)
             self._pool.stop(patience=2.0)
-            self._light_pool.shutdown(wait=False, cancel_futures=True)
+            self._light.close()
         if self._fatal is not None:
             raise self._fatal
 
@@ -170,7 +166,7 @@ class Broker:
         if operation is None:
             raise UnknownOperation(f"the server does not know the operation {request.operation!r}")
         if operation.kind == "light":
-            self._start_light(client, request, operation)
+            self._light.start(operation, request, lambda reply: self._reply(client, reply))
             return
         self._enqueue(self._job(client, message, contents, request, operation))
 
@@ -205,11 +201,8 @@ class Broker:
         return job
 
     def _enqueue(self, job: Job) -> None:
-        if job.cache_key:
-            cached = self._cache.get(job.cache_key)
-            if cached is not None:
-                self._clients.send([job.client, *_renamed(cached, job.request_id)])
-                return
+        if job.cache_key and self._answer_from_cache(job):
+            return
         if self._pool.hopeless():
             raise WorkerLost(
                 "the worker process does not start", "see the server's log for the reason"
@@ -221,27 +214,13 @@ class Broker:
             self._fail(older, Superseded())
         self._dispatch()
 
-    def _start_light(self, client: bytes, request: wire.Request, operation: Operation) -> None:
-        if self._light_running >= _MAX_LIGHT:
-            raise Busy(retry_after=0.1)
-        self._light_running += 1
-
-        def work() -> wire.Reply:
-            try:
-                return result_reply(request, operation.call(self._light_context, request))
-            except DressformError as error:
-                return wire.error_reply(request.id, error)
-            except Exception as error:
-                log.exception("operation failed operation=%s", operation.name)
-                failure = InternalError(f"{type(error).__name__}: {error}")
-                return wire.error_reply(request.id, failure)
-
-        def done(future: asyncio.Future[wire.Reply]) -> None:
-            self._light_running -= 1
-            if not future.cancelled():
-                self._reply(client, future.result())
-
-        self._loop.run_in_executor(self._light_pool, work).add_done_callback(done)
+    def _answer_from_cache(self, job: Job) -> bool:
+        cached = self._cache.get(job.cache_key)
+        if cached is None:
+            return False
+        self._close(job)
+        self._clients.send([job.client, *renamed_reply(cached, job.request_id)])
+        return True
 
     # --- the broker's own operations -----------------------------------------------------
 
@@ -288,6 +267,9 @@ class Broker:
                     break
                 if job.deadline <= self._loop.time():
                     self._fail(job, DeadlineExceeded())
+                    continue
+                # Rendered while it waited, for an attempt before this one or for somebody else.
+                if job.cache_key in self._cache and self._answer_from_cache(job):
                     continue
                 job.attempts += 1
                 if not worker.jobs:
@@ -407,49 +389,3 @@ class Broker:
 
     def _reply(self, client: bytes, reply: wire.Reply) -> bool:
         return self._clients.send([client, *wire.encode_reply(reply)])
-
-
-def _renamed(frames: list[zmq.Frame], request_id: str) -> list[zmq.Frame | bytes]:
-    """Return cached reply frames under another request's id, marked as cached."""
-    header = cast("dict[str, Any]", msgpack.unpackb(frames[0].buffer))
-    header["id"] = request_id
-    header["params"] = {**header["params"], "cached": True}
-    return [cast("bytes", msgpack.packb(header)), *frames[1:]]
-
-
-def open_sockets(
-    context: zmq.Context[zmq.Socket[bytes]], endpoint: str, worker_endpoint: str
-) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
-    """Bind the broker's two sockets.
-
-    Args:
-        context: owns them.
-        endpoint: for clients; checked by `endpoints.loopback_endpoint`.
-        worker_endpoint: for workers.
-
-    Raises:
-        SetupError: the address is taken.
-    """
-    clients = context.socket(zmq.ROUTER)
-    workers = context.socket(zmq.ROUTER)
-    for socket in (clients, workers):
-        socket.setsockopt(zmq.LINGER, 0)
-        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
-    clients.setsockopt(zmq.MAXMSGSIZE, wire.MAX_ARRAY_BYTES + wire.MAX_HEADER_BYTES)
-    clients.setsockopt(zmq.SNDHWM, 256)  # replies that a client may leave unread
-    clients.setsockopt(zmq.IPV6, "[" in endpoint)
-    # A client whose network died without a word counts as gone after this many milliseconds.
-    clients.setsockopt(zmq.HEARTBEAT_IVL, 5_000)
-    clients.setsockopt(zmq.HEARTBEAT_TIMEOUT, 20_000)
-    workers.setsockopt(zmq.SNDHWM, 0)
-    workers.setsockopt(zmq.RCVHWM, 0)
-    try:
-        clients.bind(endpoint)
-        workers.bind(worker_endpoint)
-    except zmq.ZMQError as error:
-        clients.close(0)
-        workers.close(0)
-        raise SetupError(
-            f"cannot listen at {endpoint}: {error.strerror}", "choose another port, or port 0"
-        ) from error
-    return clients, workers

@@ -60,6 +60,9 @@ class ResultCache:
     def __len__(self) -> int:
         return len(self._entries)
 
+    def __contains__(self, key: str) -> bool:
+        return key in self._entries
+
     def get(self, key: str) -> list[Any] | None:
         """Return the frames of a reply (header first), or None."""
         entry = self._entries.get(key)
@@ -80,3 +83,11 @@ class ResultCache:
         while self.bytes > self._max_bytes:
             _, (_, freed) = self._entries.popitem(last=False)
             self.bytes -= freed
+
+
+def renamed_reply(frames: list[Any], request_id: str) -> list[Any]:
+    """Return cached reply frames under another request's id, marked as cached."""
+    header = cast("dict[str, Any]", msgpack.unpackb(frames[0].buffer))
+    header["id"] = request_id
+    header["params"] = {**header["params"], "cached": True}
+    return [cast("bytes", msgpack.packb(header)), *frames[1:]]

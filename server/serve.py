@@ -18,12 +18,13 @@ import zmq
 from blender_addon.contract.errors import BadParameter
 from blender_addon.contract.versions import PROJECT_VERSION
 from models.package import DEFAULT_LIBRARY
-from server.broker import Broker, BrokerSettings, open_sockets
+from server.broker import Broker, BrokerSettings
 from server.endpoints import DEFAULT_ENDPOINT, loopback_endpoint
 from server.library import Library
 from server.operation import load_table
 from server.pool import WorkerLimits, WorkerPool
 from server.processes import process_alive
+from server.sockets import open_sockets
 from server.worker import WorkerSettings
 
 log = logging.getLogger("server.serve")
@@ -38,7 +39,7 @@ def serve(
     workers: int = 1,
     queue_size: int = 64,
     cache_mb: int = 512,
-    hang_seconds: float = 60.0,
+    hang_seconds: float = 120.0,
     parent_pid: int = 0,
     log_file: Path | None = None,
     log_level: str = "INFO",

@@ -1,4 +1,4 @@
-"""A ZeroMQ socket on an asyncio loop: one callback per message, sends that never wait.
+"""ZeroMQ sockets on an asyncio loop: one callback per message, sends that never wait.
 
 Leaner than zmq.asyncio: no future per message, which would be half of the broker's work.
 """
@@ -8,6 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 import zmq
+
+from blender_addon.contract import wire
+from blender_addon.contract.errors import SetupError
 
 if TYPE_CHECKING:
     import asyncio
@@ -87,3 +90,41 @@ class LoopSocket:
                 return
             self._on_message(frames)
         self._wake()
+
+
+def open_sockets(
+    context: zmq.Context[zmq.Socket[bytes]], endpoint: str, worker_endpoint: str
+) -> tuple[zmq.Socket[bytes], zmq.Socket[bytes]]:
+    """Bind the broker's two sockets.
+
+    Args:
+        context: owns them.
+        endpoint: for clients; checked by `endpoints.loopback_endpoint`.
+        worker_endpoint: for workers.
+
+    Raises:
+        SetupError: the address is taken.
+    """
+    clients = context.socket(zmq.ROUTER)
+    workers = context.socket(zmq.ROUTER)
+    for socket in (clients, workers):
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
+    clients.setsockopt(zmq.MAXMSGSIZE, wire.MAX_ARRAY_BYTES + wire.MAX_HEADER_BYTES)
+    clients.setsockopt(zmq.SNDHWM, 256)  # replies that a client may leave unread
+    clients.setsockopt(zmq.IPV6, "[" in endpoint)
+    # A client whose network died without a word counts as gone after this many milliseconds.
+    clients.setsockopt(zmq.HEARTBEAT_IVL, 5_000)
+    clients.setsockopt(zmq.HEARTBEAT_TIMEOUT, 20_000)
+    workers.setsockopt(zmq.SNDHWM, 0)
+    workers.setsockopt(zmq.RCVHWM, 0)
+    try:
+        clients.bind(endpoint)
+        workers.bind(worker_endpoint)
+    except zmq.ZMQError as error:
+        clients.close(0)
+        workers.close(0)
+        raise SetupError(
+            f"cannot listen at {endpoint}: {error.strerror}", "choose another port, or port 0"
+        ) from error
+    return clients, workers

@@ -18,6 +18,7 @@ from blender_addon.contract.errors import (
     BadParameter,
     BadPose,
     Busy,
+    DeadlineExceeded,
     DressformError,
     InternalError,
     TooLarge,
@@ -120,6 +121,14 @@ def test_a_frame_asked_for_twice_is_rendered_once(client):
     assert first.params["digest"] == again.params["digest"]
     assert np.array_equal(first.arrays["rgba"], again.arrays["rgba"])
     assert not np.array_equal(first.arrays["rgba"], render(client, frame(101)).arrays["rgba"])
+
+
+def test_an_attempt_that_ran_out_of_time_is_not_rendered_again(client):
+    params, arrays = frame(110).to_wire()
+    slow = params | {"seconds": 0.6}
+    ids = [client.submit(ops.AVATAR_RENDER, slow, arrays, timeout=timeout) for timeout in (0.2, 9)]
+    assert ended_with(client, ids[0]) is DeadlineExceeded
+    assert client.wait(ids[1]).params["cached"]
 
 
 def test_a_changed_package_is_rendered_anew(start, tmp_path):
