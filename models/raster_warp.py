@@ -40,7 +40,8 @@ union { float f; unsigned int u; } bits;
 bits.f = value;
 return bits.u;
 """)
-def float_bits(value: float) -> wp.uint32: ...
+def float_bits(value: float) -> wp.uint32:
+    """Return the 32 bits of a float; those of positive floats sort as the floats do."""
 
 
 @wp.func
@@ -53,6 +54,7 @@ def to_pixels(K: wp.mat33, v: wp.vec3) -> wp.vec3:
 
 @wp.func
 def extend(box: wp.vec4, p: wp.vec3, scale: float) -> wp.vec4:
+    """Return the box (left, top, right, bottom) grown to hold the point p / scale."""
     x = p[0] / scale
     y = p[1] / scale
     return wp.vec4(wp.min(box[0], x), wp.min(box[1], y), wp.max(box[2], x), wp.max(box[3], y))

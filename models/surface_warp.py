@@ -17,6 +17,7 @@ wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 
 @wp.func
 def uv_at(corner_uv: wp.array2d(dtype=wp.vec2), seen: Seen) -> wp.vec2:
+    """Return the UV of a seen point of a face."""
     b = seen.barycentric
     first = corner_uv[seen.face, 0] * b[0]
     return first + corner_uv[seen.face, 1] * b[1] + corner_uv[seen.face, 2] * b[2]

@@ -77,6 +77,7 @@ def rows_of(table: torch.Tensor) -> Any:
 
 @functools.cache
 def trilinear_for(channels: int) -> Any:
+    """Return the look-up of one texel row, compiled for a number of channels."""
     texel = texel_type(channels)
 
     @wp.func
@@ -105,6 +106,7 @@ def trilinear_for(channels: int) -> Any:
 
 @functools.cache
 def gather_for(channels: int) -> Any:
+    """Return the kernel that sums weighted look-ups by pixel."""
     texel, trilinear = texel_type(channels), trilinear_for(channels)
 
     @wp.kernel(module="unique")
@@ -131,6 +133,7 @@ def gather_for(channels: int) -> Any:
 
 @functools.cache
 def scatter_for(channels: int) -> Any:
+    """Return the adjoint of `gather_for`: pixels' gradients to texels."""
     texel = texel_type(channels)
 
     @wp.func
@@ -168,6 +171,7 @@ def scatter_for(channels: int) -> Any:
 
 @functools.cache
 def dress_for(channels: int) -> Any:
+    """Return the kernel that writes the dresser's whole input in one pass."""
     texel, trilinear = texel_type(channels), trilinear_for(channels)
     row_type = texel_type(channels + 2)
 

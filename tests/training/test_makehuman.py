@@ -110,6 +110,7 @@ name Patch
 obj_file patch.obj
 x_scale 5399 11998 1.0
 verts 0
+vertexboneweights_file patch.mhw
 10 20 30 0.5 0.3 0.2 0.0 0.1 0.0
 40
 50 60 70 1.0 0.0 0.0 0.0 0.0 0.0

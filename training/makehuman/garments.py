@@ -115,7 +115,7 @@ def _read_binding(path: Path) -> _Binding:
         elif key in ("verts", "delete_verts"):
             section = key
         elif not key[0].isdigit():
-            section = section if key in ("weights", "material") else ""
+            continue  # names of materials and weight files may stand inside a section
         elif section == "verts":
             binding.rows.append(_row(words))
         elif section == "delete_verts":
