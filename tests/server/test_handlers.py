@@ -47,6 +47,15 @@ def write_avatar(library: Path, seed: int) -> None:
     write_package(library / "eve", manifest, {"texture": texture})
 
 
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Threads that wait for each other on a busy machine cost more than they gain here."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A library of the free body, an untrained dresser and an avatar of noise."""
