@@ -18,7 +18,7 @@ from torch.nn import functional
 from blender_addon.contract.errors import UnknownModel
 from blender_addon.contract.operations import RENDER_PASSES
 from models.body import Body, load_body, skin
-from models.crop import Crop, body_crop
+from models.crop import MAX_SIZE, Crop, body_crop
 from models.dresser import Dressed, Dresser, DresserConfig, autocast_dtype
 from models.package import load_arrays, package_digest, read_manifest
 from models.texture import DressingInput, MipChain, dressing_features
@@ -78,9 +78,19 @@ class AvatarRenderer:
         texture: (C, S, S) assembled neural texture.
         dresser: the renderer network.
         digest: names everything that decides about pixels.
+        largest_crop: network resolution above which a crop is enlarged instead.
     """
 
-    def __init__(self, body: Body, texture: Tensor, dresser: Dresser, digest: str) -> None:
+    def __init__(
+        self,
+        body: Body,
+        texture: Tensor,
+        dresser: Dresser,
+        digest: str,
+        *,
+        largest_crop: int = MAX_SIZE,
+    ) -> None:
+        self.largest_crop = largest_crop
         self.body = body
         self.digest = digest
         self.device = texture.device
@@ -109,7 +119,8 @@ class AvatarRenderer:
         body = load_body(library / manifest.requirements["body"], device)
         digests = [package_digest(manifest), package_digest(dresser_manifest), body.digest]
         digest = hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
-        return cls(body, texture, dresser, digest)
+        largest = int(manifest.architecture.get("largest_crop", MAX_SIZE))
+        return cls(body, texture, dresser, digest, largest_crop=largest)
 
     @torch.inference_mode()
     def render(
@@ -154,7 +165,7 @@ class AvatarRenderer:
         focal = np.array([camera.K[0, 0], camera.K[1, 1]], np.float32)
         center = camera.K[:2, 2].astype(np.float32)
         pixels = np.concatenate([points[:, :2] * focal / depth + center, points[:, 2:]], axis=1)
-        crop = body_crop(pixels, camera.width, camera.height, near=NEAR)
+        crop = body_crop(pixels, camera.width, camera.height, near=NEAR, max_size=self.largest_crop)
         if crop is None:
             return None
         K = torch.from_numpy(crop.camera(camera).K.astype(np.float32)).to(self.device)

@@ -24,7 +24,10 @@ MARGIN = 1.2
 """Side of the crop over the larger side of the body's bounding box: room for hair and cloth."""
 
 MIN_SIZE = 256
-MAX_SIZE = 1024
+MAX_SIZE = 512
+"""Default of the largest network resolution: that of the shipped avatars' captures. Beyond it a
+body would appear at a scale that training never showed; an avatar trained on larger images says
+so in its package (`largest_crop`)."""
 MULTIPLE = 32
 
 
