@@ -278,7 +278,8 @@ def cut_pixels(frame: Frame, window: Window, size: int) -> Tensor:
         return torch.zeros(frame.pixels.shape[2], size, size)
     seen = frame.pixels[top : top + rows.shape[1], left : left + columns.shape[1]]
     planes = torch.from_numpy(np.ascontiguousarray(seen)).permute(2, 0, 1).float()
-    return rows @ (planes @ columns.T) / 255.0
+    # Rounding may leave weights that add up to a little more than 1.
+    return (rows @ (planes @ columns.T) / 255.0).clamp_(0.0, 1.0)
 
 
 def area_weights(start: float, side: float, size: int, length: int) -> tuple[Tensor, int]:

@@ -26,6 +26,7 @@ from training.losses import (
     composite_l1,
     composite_premultiplied,
     dice_loss,
+    mask_entropy,
     weighted_sum,
 )
 from training.prefetch import Prefetcher
@@ -202,8 +203,8 @@ class DressingTraining:
             parts["perceptual"] = self.distance(predicted, true)
         if weights.segmentation:
             parts["segmentation"] = dice_loss(dressed.masks, batch.masks)
-        if weights.mask_l1:
-            parts["mask_l1"] = (dressed.masks - batch.masks).abs().mean()
+        if weights.mask_entropy:
+            parts["mask_entropy"] = mask_entropy(dressed.masks, batch.masks)
         if weights.mipmap:
             parts["mipmap"] = self.model.mipmap_penalty(batch.people)
         return parts

@@ -38,8 +38,6 @@ if TYPE_CHECKING:
     from blender_addon.contract.camera import Camera
 
 PREVIEW_SIZE = 512
-PREVIEW_SCALE = 2
-"""Previews are rendered larger and averaged down."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,14 +201,12 @@ def _preview(trained: TrainedDressing, person: int) -> Image.Image:
     camera = _preview_camera(render, body)
     rgba = render.render(body, camera, ("rgba",))["rgba"].astype(np.float32) / 255
     picture = rgba[..., :3] + NEUTRAL_GREY * (1 - rgba[..., 3:])
-    size, s = PREVIEW_SIZE, PREVIEW_SCALE
-    picture = picture.reshape(size, s, size, s, 3).mean(axis=(1, 3))
     return Image.fromarray((picture * 255 + 0.5).clip(0, 255).astype(np.uint8))
 
 
 def _preview_camera(render: AvatarRenderer, body: PosedBody) -> Camera:
     """Look at the middle of the posed body from the front, slightly from above."""
-    size = PREVIEW_SIZE * PREVIEW_SCALE
+    size = PREVIEW_SIZE
     up = np.array([0.0, 1.0, 0.0])
     first = look_at(np.array([0.0, 0.4, 4.0]), np.zeros(3), up, focal=size, width=size, height=size)
     geometry = render.geometry(body, first)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 if TYPE_CHECKING:
     from models.dresser import Dressed
@@ -30,7 +31,7 @@ class DressingWeights:
         l1: absolute difference of composites over random backgrounds.
         perceptual: perceptual distance of composites over neutral grey.
         segmentation: Dice loss over foreground, hands and face (L_segm).
-        mask_l1: absolute difference of the three masks.
+        mask_entropy: cross-entropy of the three masks.
         mipmap: penalty on the texture's fine levels (L_mipmap).
         face_hands: how many times a pixel of face or hands counts in `l1`; 1 is no preference.
     """
@@ -38,7 +39,7 @@ class DressingWeights:
     l1: float = 20.0
     perceptual: float = 1.0
     segmentation: float = 1.0
-    mask_l1: float = 2.0
+    mask_entropy: float = 1.0
     mipmap: float = 0.02
     face_hands: float = 4.0
 
@@ -71,6 +72,15 @@ def dice_loss(predicted: Tensor, true: Tensor) -> Tensor:
     overlap = 2.0 * _norm(predicted * true) + 1.0
     total = _norm(true) + _norm(predicted) + 1.0
     return -(overlap / total).log().mean()
+
+
+def mask_entropy(predicted: Tensor, true: Tensor) -> Tensor:
+    """Return the mean binary cross-entropy of masks in 0…1; soft truth is allowed.
+
+    Beside the Dice loss, whose gradient fades where a sigmoid is saturated: small hands and faces
+    then stay at 0 for good. This one's does not fade.
+    """
+    return functional.binary_cross_entropy(predicted.float(), true.float().clamp(0.0, 1.0))
 
 
 def weighted_l1(predicted: Tensor, true: Tensor, weight: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from training.losses import (
     composite_l1,
     detail_weight,
     dice_loss,
+    mask_entropy,
     weighted_l1,
     weighted_sum,
 )
@@ -66,6 +67,20 @@ def test_dice_falls_when_a_prediction_moves_towards_the_truth(seed: int):
     wrong = torch.rand(1, 3, 8, 8, generator=generator)
     better = wrong + 0.5 * (true - wrong)
     assert float(dice_loss(better, true)) < float(dice_loss(wrong, true)) + 1e-6
+
+
+def test_the_entropy_of_masks_by_hand():
+    predicted, true = torch.full((1, 3, 2, 2), 0.25), torch.ones(1, 3, 2, 2)
+    assert float(mask_entropy(predicted, true)) == pytest.approx(-math.log(0.25))
+
+
+def test_a_saturated_mask_still_learns_from_its_entropy():
+    logit = torch.full((1, 3, 8, 8), -12.0, requires_grad=True)
+    true = torch.zeros(1, 3, 8, 8)
+    true[0, 1, 2:4, 2:4] = 1.0
+    mask_entropy(torch.sigmoid(logit), true).backward()
+    assert logit.grad is not None
+    assert float(logit.grad[0, 1, 2, 2]) == pytest.approx(-1 / true.numel(), rel=1e-3)
 
 
 def test_composite_of_half_coverage_is_half_way():
