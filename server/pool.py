@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import secrets
 import subprocess
 import sys
@@ -22,6 +23,10 @@ HOPELESS_STARTS = 3
 """After this many failed starts in a row, waiting requests are told so."""
 
 _FIRST_DELAY, _LONGEST_DELAY = 0.25, 10.0
+
+# Torch's threads sleep while they wait for each other. By default they spin, and where Blender or
+# anything else wants the cores too, a frame takes ten times as long. Must be set at the start.
+_WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
 
 State = Literal["starting", "ready", "down"]
 
@@ -146,6 +151,7 @@ class WorkerPool:
             [sys.executable, "-P", "-m", "server.worker"],
             stdin=subprocess.PIPE,
             stdout=sys.stderr.fileno(),  # our own standard output carries the ready line only
+            env=_WAITING | os.environ,
         )
         worker.process = process
         worker.state = "starting"
