@@ -97,16 +97,42 @@ def render_demo(
             *("--frames", f"1-{FRAMES}", "--size", str(SIZE), "--out", str(out / "frames")),
         ]
         command = blender.command(ROOT / "scripts/render_avatar.py", arguments)
-        done = subprocess.run(command, env=environment, check=False, timeout=1800)
+        code = run_blender(command, environment, out / "blender.log")
     finally:
         server.stop()
         say("Server: stopped")
-    if done.returncode:
-        say(f"Blender stopped with exit code {done.returncode}; see {out / 'server.log'}")
+    if code:
+        say(
+            f"Blender stopped with exit code {code}; see {out / 'blender.log'} and server.log there"
+        )
         return False
     say("Film: writing …")
     cut = subprocess.run([str(python), "-m", "scripts.film", str(out)], cwd=ROOT, check=False)
     return cut.returncode == 0
+
+
+def run_blender(command: list[str], environment: dict[str, str], log: Path) -> int:
+    """Run Blender; show its frames as they come, keep all its words in a log.
+
+    Returns:
+        its exit code.
+    """
+    with (
+        log.open("w", encoding="utf-8") as words,
+        subprocess.Popen(
+            command,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process,
+    ):
+        for line in process.stdout or ():
+            words.write(line)
+            if line.startswith(("frame ", "render_avatar:", "  next step:")):
+                say(f"    {line.strip()}")
+    return process.returncode
 
 
 def _options() -> argparse.Namespace:
