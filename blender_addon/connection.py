@@ -11,6 +11,7 @@ Blender's main thread and from render threads; what blocks says so.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from urllib.parse import urlsplit
 import bpy
 
 from .contract.errors import DressformError, SetupError
+from .contract.operations import AVATAR_RENDER
 from .local_server import PYTHON_VARIABLE, LocalServer, server_command
 
 if TYPE_CHECKING:
@@ -38,6 +40,9 @@ ATTEMPT_SECONDS = 120.0
 
 PATIENCE_SECONDS = 600.0
 """How long a frame waits for its server, across retries and a restart."""
+
+FIRST_PATIENCE_SECONDS = 60.0
+"""How long, when that server has never answered yet: its address may be wrong."""
 
 State = Literal["stopped", "starting", "running", "remote", "failed"]
 
@@ -102,12 +107,14 @@ class Connection:
         self._lock = threading.RLock()
         self._local: LocalServer | None = None
         self._starting: threading.Thread | None = None
+        self._is_starting = False
+        self._met: set[str] = set()
         self.error: DressformError | None = None
 
     @property
     def state(self) -> State:
         """What the panel shows; never blocks."""
-        if self._starting is not None and self._starting.is_alive():
+        if self._is_starting:
             return "starting"
         if settings().endpoint:
             return "remote"
@@ -135,10 +142,18 @@ class Connection:
             check_allowed(wanted.endpoint)
             return wanted.endpoint
         with self._lock:
-            if self._local is None:
-                self._local = self._start(wanted)
-            else:
-                self._local.ensure_running()
+            self.error = None
+            self._is_starting = self._local is None or not self._local.alive()
+            try:
+                if self._local is None:
+                    self._local = self._start(wanted)
+                elif not self._local.alive():
+                    self._local.ensure_running()
+            except DressformError as error:
+                self.error = error
+                raise
+            finally:
+                self._is_starting = False
             return self._local.endpoint
 
     def _start(self, wanted: ServerSettings) -> LocalServer:
@@ -149,19 +164,14 @@ class Connection:
             options=("--device", wanted.device),
         )
 
-    def start_in_background(self, when_done: Callable[[], None] | None = None) -> None:
+    def start_in_background(self) -> None:
         """Start the local server in a thread; `error` holds what went wrong."""
         if self._starting is not None and self._starting.is_alive():
             return
-        self.error = None
 
         def start() -> None:
-            try:
+            with contextlib.suppress(DressformError):  # kept in `error`
                 self.endpoint()
-            except DressformError as error:
-                self.error = error
-            if when_done is not None:
-                when_done()
 
         self._starting = threading.Thread(target=start, name="dressform-start", daemon=True)
         self._starting.start()
@@ -188,22 +198,35 @@ class Connection:
         request: AvatarRender,
         *,
         should_stop: Callable[[], bool] | None = None,
+        when_lost: Callable[[], None] | None = None,
     ) -> Reply:
         """Render one person on the server, with patience for a restart (blocks).
+
+        Args:
+            should_stop: asked every 50 ms.
+            when_lost: called when the server is gone and is waited for.
 
         Raises:
             DressformError: as the server's, or that it cannot be reached.
         """
+
+        def revive() -> None:
+            if when_lost is not None:
+                when_lost()
+            self.revive()
+
         params, arrays = request.to_wire()
-        return client.call(
-            "avatar.render",
+        reply = client.call(
+            AVATAR_RENDER,
             params,
             arrays,
             timeout=ATTEMPT_SECONDS,
-            patience=PATIENCE_SECONDS,
+            patience=(PATIENCE_SECONDS if client.endpoint in self._met else FIRST_PATIENCE_SECONDS),
             should_stop=should_stop,
-            revive=self.revive,
+            revive=revive,
         )
+        self._met.add(client.endpoint)
+        return reply
 
 
 def log_file() -> Path:

@@ -5,7 +5,8 @@ Ubuntu, because the Blender comes from a Debian root of its own under build/trix
 about 2 GB and two minutes). In there, Xvfb shows a window in which a person is added, the
 Dressform tab opened and a viewport set to rendered shading; the picture of that window is
 written to PICTURE. Then the same Blender renders in background with `-b -E DRESSFORM -a`.
-Standard library only; needs DRESSFORM_PYTHON, the Python of the server's environment.
+Standard library only; needs DRESSFORM_PYTHON, the Python of the server's environment; DRESSFORM_LIBRARY may name
+another library than the default one.
 """
 
 from __future__ import annotations
@@ -17,12 +18,11 @@ import shutil
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -78,23 +78,45 @@ def run_window_check(archive: Path, picture: Path) -> Path:
     if not Path(python).exists():
         raise CheckFailed("DRESSFORM_PYTHON must name the Python of the server's environment")
     make_system()
-    from blender_addon.local_server import LocalServer
-
     work = SYSTEM / "tmp" / WORK
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     shutil.copy2(archive, work / "dressform.zip")
     shutil.copy2(ROOT / "tests" / "blender" / "window.py", work / "window.py")
-    server = LocalServer.start(
-        [python, "-m", "scripts.cli", "serve"], cwd=ROOT, log=ROOT / "build" / "window-server.log"
-    )
+    server = _start_server(python)
     try:
         with mounted():
             _photograph(work, server.endpoint, picture)
             _render_in_background(work, server.endpoint)
     finally:
-        server.stop()
+        server.process.terminate()
+        _end(server.process, 20)
+        server.process.kill()
     return picture
+
+
+@dataclass(frozen=True)
+class Server:
+    """A model server and where it listens."""
+
+    process: subprocess.Popen[bytes]
+    endpoint: str
+
+
+def _start_server(python: str) -> Server:
+    # Not through blender_addon.local_server: this script runs without pyzmq.
+    command = [python, "-m", "scripts.cli", "serve", "--endpoint", "tcp://127.0.0.1:0"]
+    library = os.environ.get("DRESSFORM_LIBRARY")
+    command += ["--library", library] if library else []
+    log = ROOT / "build" / "window-server.log"
+    with log.open("wb") as stream:
+        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=stream)
+    line = process.stdout.readline() if process.stdout else b""
+    try:
+        return Server(process, json.loads(line)["endpoint"])
+    except (ValueError, KeyError) as error:
+        process.kill()
+        raise CheckFailed(f"the model server did not start; see {log}") from error
 
 
 def make_system() -> None:
@@ -147,6 +169,10 @@ def mounted() -> Generator[None]:
 
 
 def _photograph(work: Path, endpoint: str, picture: Path) -> None:
+    # A Blender that is given a file shows no splash screen over what is to be seen.
+    empty = f"/tmp/{WORK}/empty.blend"  # noqa: S108
+    save = f"import bpy; bpy.ops.wm.save_as_mainfile(filepath={empty!r})"
+    _run(_inside(["blender", "-b", "--factory-startup", "--python-expr", save]), 120)
     _say("opening the window")
     for name in ("ready.json", "stop"):
         (work / name).unlink(missing_ok=True)
@@ -161,7 +187,7 @@ def _photograph(work: Path, endpoint: str, picture: Path) -> None:
             _inside(
                 [
                     *("blender", "--factory-startup", "--python-exit-code", "1"),
-                    *("--window-geometry", "0", "0", width, height),
+                    *("--window-geometry", "0", "0", width, height, empty),
                     *("-P", f"/tmp/{WORK}/window.py"),  # noqa: S108
                 ],
                 DRESSFORM_ENDPOINT=endpoint,

@@ -99,7 +99,14 @@ class DressformRenderEngine(bpy.types.RenderEngine):
 
             def ask(request: AvatarRender, name: str) -> Reply:
                 try:
-                    return link.render(client, request, should_stop=self.test_break)
+                    return link.render(
+                        client,
+                        request,
+                        should_stop=self.test_break,
+                        when_lost=lambda: self.update_stats(
+                            "Dressform", f"{name}: waiting for the model server to come back"
+                        ),
+                    )
                 except DressformError as error:
                     error.cause = f"{name}: {error.cause}"
                     raise

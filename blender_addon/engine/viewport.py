@@ -14,7 +14,7 @@ from __future__ import annotations
 import time
 import uuid
 import weakref
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import bpy
@@ -24,7 +24,7 @@ from gpu_extras.presets import draw_texture_2d
 
 from .. import connection, error_log
 from ..client import Client
-from ..contract.errors import DressformError, Superseded
+from ..contract.errors import DeadlineExceeded, DressformError, Superseded, Unavailable
 from ..contract.operations import AVATAR_RENDER, AvatarRender
 from ..scene.cameras import view_camera
 from ..scene.people import visible_people
@@ -42,6 +42,9 @@ LONGEST_SIDE = 640
 POLL_SECONDS = 0.02
 ATTEMPT_SECONDS = 15.0
 
+PAUSE_SECONDS = 1.0
+"""Between two attempts while the server is gone or busy."""
+
 
 @dataclass(kw_only=True)
 class _Picture:
@@ -53,7 +56,6 @@ class _Picture:
     requests: list[AvatarRender]
     ids: dict[str, int] = field(default_factory=dict[str, int])
     layers: dict[int, Layer] = field(default_factory=dict[int, Layer])
-    deadline: float = 0.0
 
     @property
     def complete(self) -> bool:
@@ -79,6 +81,7 @@ class Viewport:
         self._sent: _Picture | None = None
         self._wanted: _Picture | None = None
         self._shown_key = b""
+        self._not_before = 0.0
         self._texture: gpu.types.GPUTexture | None = None
         _living.add(self)
 
@@ -130,7 +133,9 @@ class Viewport:
 
     def _send(self) -> None:
         """Send the wanted picture if none is on its way."""
-        if self._wanted is None or self._sent is not None or not self._connect():
+        if self._wanted is None or self._sent is not None:
+            return
+        if time.monotonic() < self._not_before or not self._connect():
             return
         picture, self._wanted = self._wanted, None
         client = self._client
@@ -140,7 +145,6 @@ class Viewport:
             params, arrays = request.to_wire()
             identity = client.submit(AVATAR_RENDER, params, arrays, timeout=ATTEMPT_SECONDS)
             picture.ids[identity] = index
-        picture.deadline = time.monotonic() + ATTEMPT_SECONDS
         self._sent = picture
         if not picture.requests:
             self._show(picture)
@@ -183,12 +187,6 @@ class Viewport:
             return
         for reply in self._client.pump():
             self._take(reply)
-        self._give_up_when_late()
-
-    def _give_up_when_late(self) -> None:
-        if self._sent is not None and time.monotonic() > self._sent.deadline:
-            self._sent = None
-            connection.current().start_in_background()
 
     def _take(self, reply: Reply) -> None:
         picture = self._sent
@@ -201,6 +199,9 @@ class Viewport:
         except Superseded:
             self._sent = None
             return
+        except (Unavailable, DeadlineExceeded) as error:
+            self._try_again(picture, error)
+            return
         except DressformError as error:
             self._sent = None
             self._shown_key = picture.key  # do not ask for the same again
@@ -209,6 +210,15 @@ class Viewport:
         picture.layers[index] = layer
         if picture.complete:
             self._show(picture)
+
+    def _try_again(self, picture: _Picture, error: DressformError) -> None:
+        """Ask once more in a moment, for the newest state; a dead local server is restarted."""
+        self._tell(error)
+        self._sent = None
+        if self._wanted is None:
+            self._wanted = replace(picture, ids={}, layers={})
+        self._not_before = time.monotonic() + PAUSE_SECONDS
+        connection.current().start_in_background()
 
     def _show(self, picture: _Picture) -> None:
         height, width = picture.camera.height, picture.camera.width

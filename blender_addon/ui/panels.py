@@ -38,7 +38,9 @@ class DRESSFORM_PT_people(_Sidebar):
         layout = self.layout
         _draw_server(layout)  # pyright: ignore[reportArgumentType]
         if not library.known.avatars:
-            layout.label(text="Start the server to see its avatars", icon="INFO")
+            remote = connection.current().state == "remote"
+            verb = "Refresh" if remote else "Start the server"
+            layout.label(text=f"{verb} to see the avatars", icon="INFO")
         else:
             settings = context.scene.dressform
             layout.template_icon_view(settings, "avatar", show_labels=True, scale=7.0)

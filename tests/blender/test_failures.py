@@ -18,7 +18,7 @@ FRAMES = 48
 
 def test_an_orthographic_camera_stops_the_render_with_the_reason(blender, stage):
     stage.camera.data.type = "ORTHO"
-    with pytest.raises(RuntimeError, match="ORTHO.*Next step.*camera.unsupported"):
+    with pytest.raises(RuntimeError, match=r"ORTHO.*Next step.*camera\.unsupported"):
         blender.ops.render.render()
 
 
@@ -34,7 +34,8 @@ def test_an_avatar_that_the_library_lacks_is_named_with_the_person(blender, part
         blender.ops.render.render()
     assert parts.error_log.entries()[0].code == "model.unknown"
     report = parts.error_log.report("4.2")
-    assert "model.unknown" in report and "next step" in report
+    assert "model.unknown" in report
+    assert "next step" in report
 
 
 def test_another_machine_is_refused_while_blender_is_offline(blender, stage, monkeypatch):
@@ -107,7 +108,8 @@ def test_killed_worker_and_killed_server_lose_no_frame(blender, parts, server, s
         happened.append("server")
 
     _animate(blender, scene, tmp_path / "disturbed", {14: kill_worker, 30: kill_server})
-    assert "worker" in happened and "server" in happened
+    assert "worker" in happened
+    assert "server" in happened
     server.stop()  # the cache with it
     _animate(blender, scene, tmp_path / "undisturbed")
     names = [f"f_{frame:04d}.png" for frame in range(1, FRAMES + 1)]

@@ -14,7 +14,7 @@ import bpy
 
 HERE = Path(__file__).resolve().parent
 EXTENSION = "bl_ext.user_default.dressform"
-LIMIT_SECONDS = 240
+LIMIT_SECONDS = 100
 state = {"step": 0, "since": time.monotonic(), "start": time.monotonic()}
 
 
@@ -126,7 +126,12 @@ def report():
 
 def stop():
     if (HERE / "stop").exists():
+        import faulthandler
+
+        faulthandler.dump_traceback_later(20, exit=True)  # a hang shows where it is
+        print("disabling", flush=True)
         bpy.ops.preferences.addon_disable(module=EXTENSION)
+        print("quitting", flush=True)
         bpy.ops.wm.quit_blender()
     return False
 
@@ -137,7 +142,9 @@ STEPS = (install, add_person, person_is_there, pose, save_scenes, shade, shown, 
 def tick():
     try:
         if time.monotonic() - state["start"] > LIMIT_SECONDS:
-            raise TimeoutError(f"stuck in {STEPS[state['step']].__name__}")
+            errors = [f"{e.place}: {e.cause}" for e in parts()[2].entries()]
+            seen = [vars(viewport) for viewport in parts()[3].living()]
+            raise TimeoutError(f"stuck in {STEPS[state['step']].__name__}; {errors}; {seen}"[:2000])
         if STEPS[state["step"]]():
             state["step"] += 1
     except Exception:  # noqa: BLE001 - a timer swallows exceptions: end, so that the check sees it
