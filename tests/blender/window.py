@@ -129,8 +129,6 @@ def stop():
         import faulthandler
 
         faulthandler.dump_traceback_later(20, exit=True)  # a hang shows where it is
-        print("disabling", flush=True)
-        bpy.ops.preferences.addon_disable(module=EXTENSION)
         print("quitting", flush=True)
         bpy.ops.wm.quit_blender()
     return False
