@@ -80,7 +80,10 @@ def mask_entropy(predicted: Tensor, true: Tensor) -> Tensor:
     Beside the Dice loss, whose gradient fades where a sigmoid is saturated: small hands and faces
     then stay at 0 for good. This one's does not fade.
     """
-    return functional.binary_cross_entropy(predicted.float(), true.float().clamp(0.0, 1.0))
+    # Torch refuses NaN here with an error of its own; the other losses carry it on to the check
+    # for divergence.
+    known = predicted.float().nan_to_num(nan=0.5).clamp(0.0, 1.0)
+    return functional.binary_cross_entropy(known, true.float().clamp(0.0, 1.0))
 
 
 def weighted_l1(predicted: Tensor, true: Tensor, weight: Tensor) -> Tensor:
