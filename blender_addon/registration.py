@@ -41,6 +41,7 @@ def unregister() -> None:
         return
     _registered = False
     atexit.unregister(unregister)
+    _leave_rendered_viewports()
     panels.unregister()
     for kind in (*final.CLASSES, *reversed(operators.CLASSES)):
         bpy.utils.unregister_class(kind)
@@ -50,3 +51,15 @@ def unregister() -> None:
     for kind in reversed(preferences.CLASSES):
         bpy.utils.unregister_class(kind)
     connection.current().stop()
+
+
+def _leave_rendered_viewports() -> None:
+    """Show solid shading where our engine draws: Blender hangs at exit on a class that it lost."""
+    manager = getattr(bpy.context, "window_manager", None)
+    for window in manager.windows if manager else ():
+        if window.scene.render.engine != final.DressformRenderEngine.bl_idname:
+            continue
+        for area in window.screen.areas:
+            for space in area.spaces:
+                if space.type == "VIEW_3D" and space.shading.type == "RENDERED":
+                    space.shading.type = "SOLID"

@@ -169,10 +169,10 @@ def mounted() -> Generator[None]:
 
 
 def _photograph(work: Path, endpoint: str, picture: Path) -> None:
-    # A Blender that is given a file shows no splash screen over what is to be seen.
-    empty = f"/tmp/{WORK}/empty.blend"  # noqa: S108
-    save = f"import bpy; bpy.ops.wm.save_as_mainfile(filepath={empty!r})"
-    _run(_inside(["blender", "-b", "--factory-startup", "--python-expr", save]), 120)
+    # The first start's splash screen would cover what is to be seen.
+    quiet = "import bpy; bpy.context.preferences.view.show_splash = False"
+    quiet += "; bpy.ops.wm.save_userpref()"
+    _run(_inside(["blender", "-b", "--python-expr", quiet]), 120)
     _say("opening the window")
     for name in ("ready.json", "stop"):
         (work / name).unlink(missing_ok=True)
@@ -186,8 +186,8 @@ def _photograph(work: Path, endpoint: str, picture: Path) -> None:
         blender = subprocess.Popen(
             _inside(
                 [
-                    *("blender", "--factory-startup", "--python-exit-code", "1"),
-                    *("--window-geometry", "0", "0", width, height, empty),
+                    *("blender", "--python-exit-code", "1"),
+                    *("--window-geometry", "0", "0", width, height),
                     *("-P", f"/tmp/{WORK}/window.py"),  # noqa: S108
                 ],
                 DRESSFORM_ENDPOINT=endpoint,

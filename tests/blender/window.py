@@ -42,7 +42,6 @@ def install():
     bpy.ops.extensions.package_install_files(
         filepath=str(HERE / "dressform.zip"), repo="user_default", enable_on_install=True
     )
-    bpy.context.preferences.view.show_splash = False
     for ob in list(bpy.data.objects):
         if ob.type == "MESH":
             bpy.data.objects.remove(ob)
@@ -87,6 +86,7 @@ def save_scenes():
     camera.type = "PERSP"
     bpy.ops.wm.save_as_mainfile(filepath=str(HERE / "scene.blend"), copy=True)
     bpy.ops.wm.save_userpref()
+    bpy.context.preferences.use_preferences_save = False  # `stop` disables the extension
     return True
 
 
@@ -129,6 +129,8 @@ def stop():
         import faulthandler
 
         faulthandler.dump_traceback_later(20, exit=True)  # a hang shows where it is
+        # While the viewport is still rendered by it: that hung Blender at its end once.
+        bpy.ops.preferences.addon_disable(module=EXTENSION)
         print("quitting", flush=True)
         bpy.ops.wm.quit_blender()
     return False

@@ -48,7 +48,9 @@ def test_soft_edges_keep_their_colour():
     straight = linear[seen, :3] / linear[seen, 3:]
     expected = linear_from_srgb(colour)
     # Bytes are rounded: half a step of 1/32 at the faintest, far less at the solid end.
-    np.testing.assert_allclose(srgb_from_linear(straight), np.tile(colour, (seen.sum(), 1)), atol=0.017)
+    np.testing.assert_allclose(
+        srgb_from_linear(straight), np.tile(colour, (seen.sum(), 1)), atol=0.017
+    )
     np.testing.assert_allclose(straight[-1], expected, atol=2e-3)
     # The naive way (linearise what is premultiplied) darkens the middle of an edge by far more.
     naive = linear_from_srgb(premultiplied[128] / 255) / (128 / 255)
@@ -76,7 +78,9 @@ def test_empty_margins_are_skipped_without_a_difference(spec):
     rgba[..., :3] = np.minimum(rgba[..., :3], rgba[..., 3:])
     padded = np.zeros((height + 6, width + 4, 4), np.uint8)
     padded[3:-3, 2:-2] = rgba
-    np.testing.assert_array_equal(linear_premultiplied(padded)[3:-3, 2:-2], linear_premultiplied(rgba))
+    np.testing.assert_array_equal(
+        linear_premultiplied(padded)[3:-3, 2:-2], linear_premultiplied(rgba)
+    )
 
 
 def _layer(rng: np.random.Generator, shape: tuple[int, int], masks: bool = True) -> Layer:

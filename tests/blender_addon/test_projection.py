@@ -29,7 +29,10 @@ def _clip_matrices(camera: Camera) -> tuple[np.ndarray, np.ndarray]:
     projection[1, 1] = 2 * camera.K[1, 1] / camera.height
     projection[0, 2] = 1 - 2 * camera.K[0, 2] / camera.width
     projection[1, 2] = 2 * camera.K[1, 2] / camera.height - 1
-    projection[2, 2], projection[2, 3] = -(far + near) / (far - near), -2 * far * near / (far - near)
+    projection[2, 2], projection[2, 3] = (
+        -(far + near) / (far - near),
+        -2 * far * near / (far - near),
+    )
     projection[3, 2] = -1.0
     return view, projection
 
