@@ -3,7 +3,8 @@
 The echo is the least that two hops can cost: the same bytes through `zmq.proxy` (C code) to a
 process that answers with bytes it holds already, over the same transports as the server's. The
 server does everything that it does for a real frame: validation, digest, cache key, queue,
-dispatch, parsing on the worker, cache; encoding and decoding on the client's side count too.
+dispatch, parsing on the worker; encoding and decoding on the client's side count too. Only the
+cache keeps nothing, because what a no-op model makes comes too fast to be worth its memory.
 """
 
 from __future__ import annotations
@@ -197,8 +198,7 @@ def _exchange(socket: zmq.Socket[bytes], message: Sequence[Frame]) -> list[zmq.F
 @contextmanager
 def _server(library: Path) -> Generator[zmq.Socket[bytes]]:
     """Start a server of this module's operations; yield a socket connected to it."""
-    # A small cache is soon full, and its memory used again: the state after a few seconds.
-    options = ["--cache-mb", "64", "--log-level", "WARNING", "--library", str(library)]
+    options = ["--log-level", "WARNING", "--library", str(library)]
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "scripts.cli", "serve"),

@@ -31,7 +31,7 @@ from blender_addon.contract.errors import (
 )
 from blender_addon.contract.versions import PROJECT_VERSION, WIRE_VERSION
 from server import envelope
-from server.cache import ResultCache, cache_key, renamed_reply
+from server.cache import WORTH_KEEPING_SECONDS, ResultCache, cache_key, renamed_reply
 from server.jobs import Job, JobQueue
 from server.operation import Context, HandlerTable, Operation
 from server.pool import WorkerHandle, WorkerPool, describe
@@ -272,8 +272,9 @@ class Broker:
                 if job.cache_key in self._cache and self._answer_from_cache(job):
                     continue
                 job.attempts += 1
+                job.dispatched = self._loop.time()
                 if not worker.jobs:
-                    worker.heard(self._loop.time())  # its silence is counted from now
+                    worker.heard(job.dispatched)  # its silence is counted from now
                 worker.jobs[job.number] = job
                 chosen.append(job)
             for left, job in zip(range(len(chosen) - 1, -1, -1), chosen, strict=True):
@@ -308,9 +309,11 @@ class Broker:
             return
         del worker.jobs[number]
         self._close(job)
-        self._seconds_per_job += 0.2 * (self._loop.time() - job.arrived - self._seconds_per_job)
+        seconds = self._loop.time() - job.dispatched
+        self._seconds_per_job += 0.2 * (seconds - self._seconds_per_job)
         # A digest other than the one of its arrival: the package changed meanwhile.
-        if kind == envelope.RESULT and job.cache_key and digest == job.digest:
+        cacheable = kind == envelope.RESULT and job.cache_key and digest == job.digest
+        if cacheable and seconds >= WORTH_KEEPING_SECONDS:
             self._cache.put(job.cache_key, reply)
         self._dispatch()
 

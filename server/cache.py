@@ -44,6 +44,10 @@ class CacheFigures:
     misses: int = 0
 
 
+WORTH_KEEPING_SECONDS = 0.005
+"""Results that came faster are made again about as fast as fetched, and would push others out."""
+
+
 class ResultCache:
     """Reply frames by key.
 

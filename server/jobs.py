@@ -33,6 +33,7 @@ class Job:
         digest: of the models named, when it arrived.
         arrived: in the broker's clock.
         attempts: how many workers have had it.
+        dispatched: when the last of them got it, in the broker's clock.
         answered: the client has its result or error; what still runs runs for nobody.
     """
 
@@ -49,6 +50,7 @@ class Job:
     cache_key: str = ""
     digest: str = ""
     attempts: int = 0
+    dispatched: float = 0.0
     answered: bool = False
 
 

@@ -123,6 +123,16 @@ def test_a_frame_asked_for_twice_is_rendered_once(client):
     assert not np.array_equal(first.arrays["rgba"], render(client, frame(101)).arrays["rgba"])
 
 
+def test_what_is_made_in_no_time_is_not_kept(client):
+    params, arrays = frame(120).to_wire()
+    entries = health(client)["cache"]["entries"]
+    client.call(ops.AVATAR_RENDER, params | {"seconds": 0.0}, arrays, timeout=10)
+    quick = health(client)["cache"]["entries"]
+    client.call(ops.AVATAR_RENDER, params | {"seconds": 0.01}, arrays, timeout=10)
+    assert health(client)["cache"]["entries"] - quick == 1
+    assert quick in (entries, entries + 1)  # one more where the machine was too busy to be quick
+
+
 def test_an_attempt_that_ran_out_of_time_is_not_rendered_again(client):
     params, arrays = frame(110).to_wire()
     slow = params | {"seconds": 0.6}
