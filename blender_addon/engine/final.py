@@ -102,7 +102,7 @@ class DressformRenderEngine(bpy.types.RenderEngine):
                     return link.render(
                         client,
                         request,
-                        should_stop=self.test_break,
+                        should_stop=self.should_stop,
                         when_lost=lambda: self.update_stats(
                             "Dressform", f"{name}: waiting for the model server to come back"
                         ),
@@ -114,6 +114,10 @@ class DressformRenderEngine(bpy.types.RenderEngine):
             return render_frame(people, camera, ask, masks=masks, on_person=self._on_person)
         finally:
             client.close()
+
+    def should_stop(self) -> bool:
+        """Tell whether the user has cancelled the render (asked every 50 ms)."""
+        return self.test_break()
 
     def _on_person(self, name: str, index: int, count: int) -> None:
         self.update_stats("Dressform", f"{name} ({index + 1} of {count})")

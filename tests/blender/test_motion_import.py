@@ -14,7 +14,7 @@ def person(blender, scene, parts, made):
 def _amass(path, count=20, rate=24.0, seed=2):
     rng = np.random.default_rng(seed)
     poses = np.cumsum(rng.normal(0, 0.05, (count, 165)), axis=0)
-    trans = (*np.cumsum(rng.normal(0, 0.02, (count, 3)), axis=0), 0.5, -1.0, 0.9)
+    trans = np.cumsum(rng.normal(0, 0.02, (count, 3)), axis=0) + np.array([0.5, -1.0, 0.9])
     np.savez(path, poses=poses, trans=trans, mocap_frame_rate=rate, gender="neutral")
     return poses.reshape(count, 55, 3), trans
 
