@@ -30,6 +30,7 @@ from training.losses import (
     weighted_sum,
 )
 from training.prefetch import Prefetcher
+from training.revival import revive_dead_units
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -90,6 +91,7 @@ class DressingTraining:
             {"params": list(model.textures.parameters()), "lr": recipe.optimiser.texture_rate},
         ]
         adam = torch.optim.Adam(groups, betas=(recipe.optimiser.beta1, 0.999), fused=True)
+        self._adam = adam
         self.model = model.to(self.device)
         # Only the network runs in mixed precision: UVs and textures need all their bits.
         self.dresser = self.fabric.setup_module(self.model.dresser)
@@ -255,10 +257,14 @@ class DressingTraining:
         rates = (recipe.optimiser.dresser_rate * warm, recipe.optimiser.texture_rate)
         for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * factor
+        batch = self._on_device(batch)
+        every = recipe.optimiser.revive_every
+        if every and self.step % every == 0 and progress < recipe.optimiser.revive_until:
+            self._revive(batch)
         self.model.train()
         if progress >= recipe.schedule.freeze_statistics:
             self.model.freeze_statistics()
-        parts = self.losses(self._on_device(batch))
+        parts = self.losses(batch)
         loss = weighted_sum(parts, recipe.weights)
         self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
@@ -278,6 +284,16 @@ class DressingTraining:
         if self.average is not None and self.step % every == 0:
             self.average.update(self.model, self.step, every)
         return values
+
+    @torch.no_grad()
+    def _revive(self, batch: Batch) -> None:
+        dresser = self.model.dresser
+        person = batch.masks[:, 0] > 0.5
+        # In evaluation mode, so that looking does not move the running statistics.
+        dresser.eval()
+        hidden = dresser.unet(self.model.features(batch))
+        for head in (dresser.rgb_head, dresser.mask_head):
+            revive_dead_units(head, hidden, person, self._adam, self.recipe.seed + self.step)
 
     def _look(self, report: Report) -> None:
         shown = [held or own for held, own in zip(self.held_out, self.frames, strict=True)]
