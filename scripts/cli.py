@@ -8,6 +8,7 @@ known: `dressform --help` stays fast and needs no torch.
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,8 @@ def _verb(words: list[str]) -> tuple[str | None, list[str]]:
 
 
 def _run(name: str, rest: list[str]) -> int:
+    # Before torch loads: its waiting threads sleep instead of spinning on a shared machine's cores.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import jsonargparse
 
     module, function = COMMANDS[name].function.split(":")

@@ -36,6 +36,9 @@ REPORTS = ROOT / "build" / "reports"
 ALLOWED_SKIPS = ROOT / "tests" / "allowed_skips.txt"
 EXTRAS = ("dev", "people", "smplx")
 
+QUIET_THREADS = {"OMP_WAIT_POLICY": "PASSIVE"}
+"""Torch's waiting threads sleep: on a few shared cores, spinning ones slow everything tenfold."""
+
 
 class Run:
     """What one run of this script found: phases with their times, failures, counts."""
@@ -60,7 +63,10 @@ class Run:
     ) -> None:
         """Run a command; remember it by name when it fails."""
         done = subprocess.run(
-            command, cwd=ROOT, env={**os.environ, **(environment or {})}, check=False
+            command,
+            cwd=ROOT,
+            env={**os.environ, **QUIET_THREADS, **(environment or {})},
+            check=False,
         )
         if done.returncode:
             self.failed.append(what)
