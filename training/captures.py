@@ -340,6 +340,24 @@ class Capture:
         return pixels
 
 
+def find_captures(given: Path | list[Path]) -> list[Path]:
+    """Return folders of captures: those given, or by name all that a given folder holds.
+
+    Raises:
+        CaptureError: the folder holds none.
+    """
+    if isinstance(given, list):
+        return given
+    if (given / DESCRIPTION_FILE).is_file():
+        return [given]
+    found = sorted(path.parent for path in given.glob(f"*/{DESCRIPTION_FILE}"))
+    if not found:
+        raise CaptureError(
+            f"{given} holds no capture", f"give a folder with {DESCRIPTION_FILE} or of such folders"
+        )
+    return found
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))

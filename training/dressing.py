@@ -19,6 +19,7 @@ import torch
 from blender_addon.contract.errors import TrainingError
 from models.dresser import DresserConfig
 from models.package import DEFAULT_LIBRARY
+from training.captures import find_captures
 from training.checkpoint import CHECKPOINT_FILE
 from training.dressing_recipe import (
     DressingData,
@@ -32,7 +33,7 @@ from training.memory import keep_freed_memory
 
 
 def train_dressing(
-    captures: list[Path],
+    captures: Path | list[Path],
     out: Path = Path("runs/dressing"),
     architecture: DresserConfig = DresserConfig(),  # noqa: B008 - frozen
     data: DressingData = DressingData(),  # noqa: B008
@@ -54,7 +55,7 @@ def train_dressing(
     """Train avatars and the dresser that they share.
 
     Args:
-        captures: folders of captures, one a person.
+        captures: a folder that holds captures, one a person, or a list of captures.
         out: the run's folder; nothing is deleted there.
         architecture: of the dresser.
         data: what the network sees of the captures.
@@ -86,16 +87,17 @@ def train_dressing(
         perceptual_stages=tuple(perceptual_stages),
         seed=seed,
     )
+    chosen = find_captures(captures)
     torch.set_num_threads(threads)
     keep_freed_memory()
     training = DressingTraining(
-        recipe, captures, out, library=library, device=device, overfit=overfit
+        recipe, chosen, out, library=library, device=device, overfit=overfit
     )
     if resume == "never" and (out / CHECKPOINT_FILE).exists():
         raise TrainingError(f"{out} already holds a checkpoint", "resume it, or give another --out")
     if not training.resume():
         training.start(init_from)
-    print(f"{out}: {len(captures)} people, step {training.step}, {training.device}")  # noqa: T201
+    print(f"{out}: {len(chosen)} people, step {training.step}, {training.device}")  # noqa: T201
     # Ctrl-C and a polite kill end the session like --stop_after: with a checkpoint.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: training.stopping.set())

@@ -23,6 +23,7 @@ from blender_addon.contract.pose import rotation_from_axis_angle
 from models.avatar import AvatarRenderer
 from models.dresser import Dresser, DresserConfig
 from models.package import DEFAULT_LIBRARY, Manifest, write_package
+from training.captures import find_captures
 from training.checkpoint import load_checkpoint
 from training.dressing_data import People
 from training.dressing_model import DressingModel, average_state
@@ -63,7 +64,7 @@ class TrainedDressing:
 
 def export_dressing(
     run: Path,
-    captures: list[Path],
+    captures: Path | list[Path],
     library: Path = DEFAULT_LIBRARY,
     name: str = "people",
     ids: list[str] | None = None,
@@ -72,12 +73,12 @@ def export_dressing(
 
     Args:
         run: folder of `dressform train dressing`.
-        captures: those of the training, in its order.
+        captures: those of the training: the folder that holds them, or a list in its order.
         library: where the packages go; those of the same ids are replaced.
         name: the dresser becomes "dresser-<name>".
         ids: only these people; all when omitted.
     """
-    trained = read_run(run, People.open(captures, library))
+    trained = read_run(run, People.open(find_captures(captures), library))
     for folder in write_packages(trained, library, name, ids):
         size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
         print(f"{folder}: {size:.1f} MB")  # noqa: T201 - a command's own output

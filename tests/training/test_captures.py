@@ -11,7 +11,7 @@ from blender_addon.contract.camera import look_at
 from blender_addon.contract.errors import CaptureError
 from blender_addon.contract.operations import PosedBody
 from blender_addon.contract.pose import rotation_from_axis_angle
-from training.captures import Capture, CaptureFrame, CaptureWriter
+from training.captures import Capture, CaptureFrame, CaptureWriter, find_captures
 
 BETAS = np.array([0.5, -1.0], np.float32)
 
@@ -230,3 +230,15 @@ def test_a_truncated_parameter_file_is_named(folder):
     path.write_bytes(path.read_bytes()[:200])
     with pytest.raises(CaptureError, match=r"parameters\.npz is not a readable"):
         Capture.open(folder)
+
+
+def test_folder_of_captures_stands_for_all_of_them_by_name(tmp_path):
+    for name in ("rosa", "anna"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "capture.json").write_text("{}")
+    (tmp_path / "notes").mkdir()
+    assert find_captures(tmp_path) == [tmp_path / "anna", tmp_path / "rosa"]
+    assert find_captures(tmp_path / "anna") == [tmp_path / "anna"]
+    assert find_captures([tmp_path / "rosa"]) == [tmp_path / "rosa"]
+    with pytest.raises(CaptureError, match="holds no capture"):
+        find_captures(tmp_path / "notes")
