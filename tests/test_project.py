@@ -32,7 +32,9 @@ def test_version_is_the_same_everywhere():
 
 def test_every_dependency_is_pinned():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    listed = project["dependencies"] + functools.reduce(operator.iadd, project["optional-dependencies"].values(), [])
+    listed = project["dependencies"] + functools.reduce(
+        operator.iadd, project["optional-dependencies"].values(), []
+    )
     assert [name for name in listed if "==" not in name] == []
 
 
