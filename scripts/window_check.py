@@ -4,7 +4,8 @@ For CI and for developers (`scripts/test.py --window`), never unasked: it needs 
 Ubuntu, because the Blender comes from a Debian root of its own under build/trixie (made once,
 about 2 GB and two minutes). In there, Xvfb shows a window in which a person is added, the
 Dressform tab opened and a viewport set to rendered shading; the picture of that window is
-written to PICTURE. Then the same Blender renders in background with `-b -E DRESSFORM -a`.
+written to PICTURE. F12 is pressed in it, and then the same Blender renders in background with
+`-b -E DRESSFORM -a`: the pixels must be the same.
 Standard library only; needs DRESSFORM_PYTHON, the Python of the server's environment; DRESSFORM_LIBRARY may name
 another library than the default one.
 """
@@ -15,9 +16,11 @@ import contextlib
 import json
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -258,6 +261,22 @@ def _render_in_background(work: Path, endpoint: str) -> None:
                 f"blender -b {name} -E DRESSFORM -a ended with {done.returncode} and wrote "
                 f"{written} frames:\n{(done.stdout + done.stderr)[-1500:]}"
             )
+
+    if _pixels(work / "window_0001.png") != _pixels(work / "scene.blend-frames" / "f_0001.png"):
+        raise CheckFailed("F12 in the window and -a in background gave different pixels")
+
+
+def _pixels(path: Path) -> bytes:
+    """Return a PNG's filtered rows; two files of Blender's differ in them if in any pixel."""
+    if not path.exists():
+        raise CheckFailed(f"the frame {path.name} was not written")
+    data, position, packed = path.read_bytes(), 8, b""
+    while position < len(data):
+        length, kind = struct.unpack(">I4s", data[position : position + 8])
+        if kind == b"IDAT":
+            packed += data[position + 8 : position + 8 + length]
+        position += 12 + length
+    return zlib.decompress(packed)
 
 
 def _inside(command: list[str], **environment: str) -> list[str]:

@@ -22,6 +22,7 @@ def parts():
     from importlib import import_module
 
     names = ("connection", "library", "error_log", "engine.viewport", "scene.people")
+    names += ("scene.staging",)
     return [import_module(f"{EXTENSION}.{name}") for name in names]
 
 
@@ -78,6 +79,8 @@ def pose():
 
 def save_scenes():
     scene = bpy.context.scene
+    parts()[5].settings_for_film(scene, (256, 256), 24, (1, 48))
+    scene.render.use_file_extension = True
     bpy.ops.wm.save_as_mainfile(filepath=str(HERE / "orthographic.blend"), copy=True)
     # Blender opens the copies in background; one of them cannot be rendered.
     camera = scene.camera.data
@@ -87,6 +90,11 @@ def save_scenes():
     bpy.ops.wm.save_as_mainfile(filepath=str(HERE / "scene.blend"), copy=True)
     bpy.ops.wm.save_userpref()
     bpy.context.preferences.use_preferences_save = False  # `stop` disables the extension
+    return True
+
+
+def back_to_the_pose():
+    bpy.context.scene.frame_set(20)
     return True
 
 
@@ -105,8 +113,24 @@ def shown():
     return any(viewport.up_to_date for viewport in viewports)
 
 
+def press_f12():
+    """Render frame 1 as F12 does: in a thread, the window staying alive."""
+    window, _area, _space, _region = view()
+    bpy.context.preferences.view.render_display_type = "NONE"
+    bpy.context.scene.frame_set(1)
+    bpy.context.scene.render.filepath = str(HERE / "window_0001.png")
+    bpy.app.handlers.render_complete.append(lambda *_: state.update(rendered=True))
+    with bpy.context.temp_override(window=window):
+        bpy.ops.render.render("INVOKE_DEFAULT", write_still=True)
+    return True
+
+
+def rendered():
+    return state.get("rendered", False) and not bpy.app.is_job_running("RENDER")
+
+
 def report():
-    _connection, library, error_log, _viewport, _people = parts()
+    _connection, library, error_log, *_ = parts()
     _window, area, _space, _region = view()
     ui = next(r for r in area.regions if r.type == "UI")
     (HERE / "ready.part").write_text(
@@ -125,7 +149,8 @@ def report():
 
 
 def stop():
-    if (HERE / "stop").exists():
+    if (HERE / "stop").exists() and not state.get("quitting"):
+        state["quitting"] = True
         import faulthandler
 
         faulthandler.dump_traceback_later(20, exit=True)  # a hang shows where it is
@@ -136,7 +161,10 @@ def stop():
     return False
 
 
-STEPS = (install, add_person, person_is_there, pose, save_scenes, shade, shown, report, stop)
+STEPS = (
+    *(install, add_person, person_is_there, pose, save_scenes, press_f12, rendered),
+    *(back_to_the_pose, shade, shown, report, stop),
+)
 
 
 def tick():
