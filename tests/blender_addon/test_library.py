@@ -19,9 +19,10 @@ from blender_addon.job import Job
 from blender_addon.local_server import LocalServer
 from blender_addon.scene.projection import to_smplx
 from blender_addon.scene.stand_in import joint_positions, joint_table
-from models.package import DEFAULT_LIBRARY
+from models.package import DEFAULT_LIBRARY, list_packages
 
-SHIPPED = "avatar-anna"
+SHIPPED_MANIFEST = next(m for m in list_packages(DEFAULT_LIBRARY) if m.kind == "avatar")
+SHIPPED = SHIPPED_MANIFEST.id
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +31,7 @@ def server(tmp_path_factory):
     import sys
 
     folder = tmp_path_factory.mktemp("library") / "library"
-    names = [SHIPPED, "body-cc0", "dresser-people"]
-    for name in names:
+    for name in [SHIPPED, *SHIPPED_MANIFEST.requirements.values()]:
         shutil.copytree(DEFAULT_LIBRARY / name, folder / name)
     started = LocalServer.start(
         [sys.executable, "-m", "scripts.cli", "serve"],
