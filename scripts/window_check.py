@@ -16,6 +16,8 @@ import contextlib
 import json
 import os
 import shutil
+import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -51,6 +53,9 @@ WORK = "dressform-check"
 """Folder inside the root, below /tmp, that script and files go through."""
 
 WINDOW_SECONDS = 300.0
+
+INTERRUPT_SECONDS = 3.0
+"""From Ctrl-C to the end of the whole process, on a busy machine (0.5 s on an idle one)."""
 
 
 class CheckFailed(Exception):
@@ -91,6 +96,7 @@ def run_window_check(archive: Path, picture: Path) -> Path:
         with mounted():
             _photograph(work, server.endpoint, picture)
             _render_in_background(work, server.endpoint)
+            _interrupt(work)
     finally:
         server.process.terminate()
         _end(server.process, 20)
@@ -264,6 +270,33 @@ def _render_in_background(work: Path, endpoint: str) -> None:
 
     if _pixels(work / "window_0001.png") != _pixels(work / "scene.blend-frames" / "f_0001.png"):
         raise CheckFailed("F12 in the window and -a in background gave different pixels")
+
+
+def _interrupt(work: Path) -> None:
+    """Ctrl-C while a server owes an answer: Blender's break reaches the engine, which lets go."""
+    _say("interrupting a render")
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # listens, and never says a word
+        endpoint = f"tcp://127.0.0.1:{mute.getsockname()[1]}"
+        frames = f"/tmp/{WORK}/interrupted/f_"  # noqa: S108
+        command = ["blender", "-b", f"/tmp/{WORK}/scene.blend", "-E", "DRESSFORM", "-o", frames]  # noqa: S108
+        blender = subprocess.Popen(
+            _inside([*command, "-s", "1", "-e", "2", "-a"], DRESSFORM_ENDPOINT=endpoint),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            for line in blender.stdout or ():
+                if "(1 of 1)" in line:
+                    break
+            time.sleep(0.5)
+            pressed = time.monotonic()
+            blender.send_signal(signal.SIGINT)
+            blender.communicate(timeout=30)
+        finally:
+            blender.kill()
+    took = time.monotonic() - pressed
+    if took > INTERRUPT_SECONDS or any((work / "interrupted").glob("f_*")):
+        raise CheckFailed(f"an interrupted render took {took:.1f} s to end, or left a frame")
 
 
 def _pixels(path: Path) -> bytes:
