@@ -77,6 +77,7 @@ def test_kept_features_give_the_same_distance_and_gradient(distance, photo):
     assert one.grad.abs().max() > 0
 
 
+@pytest.mark.slow
 def test_descending_the_distance_restores_an_image(distance, photo):
     image = blur(photo, 2.0)[..., :128, :128].clone().requires_grad_()
     target = distance.features(photo[..., :128, :128])
