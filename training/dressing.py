@@ -45,6 +45,7 @@ def train_dressing(
     seed: int = 0,
     library: Path = DEFAULT_LIBRARY,
     init_from: Path | None = None,
+    plain_textures: Path | None = None,
     resume: Literal["auto", "never"] = "auto",
     minutes: float | None = None,
     stop_after: float | None = None,
@@ -67,6 +68,8 @@ def train_dressing(
         seed: of first values and crops.
         library: where the captures' body lies.
         init_from: another run, a library of packages, or one avatar's package, to start from.
+        plain_textures: folder of `dressform train plain-texture`: they become three channels of
+            the textures instead of being fitted anew, also of textures found in `init_from`.
         resume: "auto" goes on from the run's own checkpoint when there is one.
         minutes: overrides the schedule's minutes.
         stop_after: stop with a checkpoint after so many minutes of this session; the schedule
@@ -96,7 +99,7 @@ def train_dressing(
     if resume == "never" and (out / CHECKPOINT_FILE).exists():
         raise TrainingError(f"{out} already holds a checkpoint", "resume it, or give another --out")
     if not training.resume():
-        training.start(init_from)
+        training.start(init_from, plain_textures)
     print(f"{out}: {len(chosen)} people, step {training.step}, {training.device}")  # noqa: T201
     # Ctrl-C and a polite kill end the session like --stop_after: with a checkpoint.
     for number in (signal.SIGINT, signal.SIGTERM):

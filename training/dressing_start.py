@@ -10,7 +10,7 @@ from blender_addon.contract.errors import TrainingError
 from models.package import Manifest, list_packages, load_arrays, read_manifest
 from training.checkpoint import load_checkpoint
 from training.dressing_model import average_state, spread_over_levels
-from training.plain_texture import fit_plain_texture
+from training.plain_texture import fit_plain_texture, read_plain_texture
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +56,29 @@ def start_from_plain_textures(
         )
         # Centred and at the scale of −1…1, as the network's other inputs.
         spread_over_levels(texture, 2.0 * colour - 1.0, slice(0, 3))
+
+
+def start_from_kept_textures(model: DressingModel, people: People, folder: Path) -> set[int]:
+    """Copy plain textures that were fitted before into the first three channels.
+
+    Args:
+        model: changed in place.
+        people: whose ids name the files.
+        folder: of `dressform train plain-texture`.
+
+    Returns:
+        the people who have one.
+    """
+    found: set[int] = set()
+    for person, name in enumerate(people.ids):
+        texture = model.each_texture()[person]
+        if not (folder / f"{name}.png").is_file():
+            continue
+        colour = read_plain_texture(folder, name)
+        if colour.shape[-1] == texture.size:
+            spread_over_levels(texture, 2.0 * colour - 1.0, slice(0, 3))
+            found.add(person)
+    return found
 
 
 def start_from(model: DressingModel, people: People, source: Path) -> set[int]:

@@ -19,7 +19,11 @@ from training.checkpoint import load_checkpoint, save_checkpoint
 from training.dressing_data import Batch, People, load_frames, make_batch
 from training.dressing_model import DressingModel, RunningAverage, average_state
 from training.dressing_report import Report, look
-from training.dressing_start import start_from, start_from_plain_textures
+from training.dressing_start import (
+    start_from,
+    start_from_kept_textures,
+    start_from_plain_textures,
+)
 from training.losses import (
     NEUTRAL_GREY,
     composite,
@@ -133,11 +137,13 @@ class DressingTraining:
                 self.average.values[name].copy_(value)
         return True
 
-    def start(self, init_from: Path | None = None) -> None:
+    def start(self, init_from: Path | None = None, plain_textures: Path | None = None) -> None:
         """Set first values: from a run or packages where given, from plain RGB textures elsewhere."""
         started: set[int] = set()
         if init_from is not None:
             started = start_from(self.model, self.people, init_from)
+        if plain_textures is not None:
+            started |= start_from_kept_textures(self.model, self.people, plain_textures)
         start_from_plain_textures(
             self.model,
             self.people,

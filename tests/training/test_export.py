@@ -20,6 +20,7 @@ from training.dressing_recipe import (
 )
 from training.dressing_training import DressingTraining
 from training.export import preview_pose, read_run, renderer, write_packages
+from training.plain_texture import write_plain_texture
 
 from .toy_people import BODY_ID, write_toy_capture
 
@@ -120,6 +121,35 @@ def test_a_training_can_start_from_packages(trained, tmp_path):
         theirs = again.model.eval()(moved)
     assert (ours.rgb - theirs.rgb).abs().max() < 0.02
     assert (ours.masks - theirs.masks).abs().max() < 0.02
+
+
+def test_a_training_can_start_from_another_run(trained, tmp_path):
+    library, captures, out, training = trained
+    again = DressingTraining(
+        training.recipe, captures[::-1], tmp_path, library=library, device="cpu"
+    )
+    again.start(init_from=out)
+    averaged = training.averaged_model()
+    for ours, theirs in zip(
+        averaged.each_texture(), reversed(again.model.each_texture()), strict=True
+    ):
+        assert torch.equal(ours.assemble(), theirs.assemble())
+    for name, value in averaged.dresser.state_dict().items():
+        assert torch.equal(value, again.model.dresser.state_dict()[name]), name
+
+
+def test_kept_plain_textures_become_three_channels(trained, tmp_path):
+    library, captures, _, training = trained
+    colour = torch.rand(3, 64, 64)
+    write_plain_texture(tmp_path, "toy-1", colour, {})
+    again = DressingTraining(
+        training.recipe, captures, tmp_path / "run", library=library, device="cpu"
+    )
+    again.start(init_from=library, plain_textures=tmp_path)
+    kept, changed = (texture.assemble() for texture in again.model.each_texture())
+    assert torch.allclose(changed[:3], 2 * colour - 1, atol=0.01)
+    shipped = load_arrays(library / "avatar-toy-0")["texture"].float()
+    assert torch.allclose(kept, shipped, atol=1e-4)
 
 
 def test_only_the_people_asked_for_are_written(trained, tmp_path):
