@@ -103,6 +103,30 @@ def test_constraints_drivers_and_ik_are_resolved(blender, scene, parts, person):
     assert _largest_angle(parts, body.pose[5], np.eye(3)) == pytest.approx(0.6, abs=MAX_ANGLE)
 
 
+def test_constrained_and_driven_pose_survives_the_way_to_a_free_rig_and_back(
+    blender, scene, parts, made, person
+):
+    """What constraints, IK and drivers make of a rig, keyed onto a free rig, reads the same."""
+    _apply(parts, person, _random_pose(parts, 4))
+    target = blender.data.objects.new("t", None)
+    scene.collection.objects.link(target)
+    target.rotation_euler, target.location = (0.4, 0.8, -0.3), (0.6, -0.4, 1.1)
+    copy = person.pose.bones["head"].constraints.new("COPY_ROTATION")
+    copy.target = target
+    ik = person.pose.bones["left_elbow"].constraints.new("IK")
+    ik.target, ik.chain_count = target, 3
+    limit = person.pose.bones["right_elbow"].constraints.new("LIMIT_ROTATION")
+    limit.use_limit_x, limit.min_x, limit.max_x, limit.owner_space = True, -0.1, 0.2, "LOCAL"
+    bone = person.pose.bones["right_knee"]
+    bone.rotation_mode = "XYZ"
+    bone.driver_add("rotation_euler", 0).driver.expression = "0.6"
+    person.location, person.rotation_euler = (0.3, -1.0, 0.2), (0.1, -0.2, 0.9)
+    resolved = _read(blender, parts, person).body.pose
+    free = parts.rig.add_person(blender.context, made, "ada", name="free")
+    _apply(parts, free, resolved)
+    assert _largest_angle(parts, resolved, _read(blender, parts, free).body.pose) < MAX_ANGLE
+
+
 def test_extra_bones_and_other_rotation_modes_do_not_matter(blender, parts, person):
     blender.ops.object.mode_set(mode="EDIT")
     extra = person.data.edit_bones.new("a_control")
