@@ -44,7 +44,12 @@ def write_toy_body(library: Path) -> Path:
     for i in range(rows - 1):
         for j in range(columns):
             k = (j + 1) % columns
-            a, b, c, d = i * columns + j, (i + 1) * columns + j, (i + 1) * columns + k, i * columns + k
+            a, b, c, d = (
+                i * columns + j,
+                (i + 1) * columns + j,
+                (i + 1) * columns + k,
+                i * columns + k,
+            )
             faces += [(a, b, c), (a, c, d)]
             w = columns + 1
             e, f = i * w + j, (i + 1) * w + j
@@ -79,9 +84,7 @@ def write_toy_body(library: Path) -> Path:
     )
     tensors = {name: torch.from_numpy(value) for name, value in packed.items()}
     folder = library / BODY_ID
-    write_package(
-        folder, Manifest(kind="body", id=BODY_ID, name="Toy", licence="CC0-1.0"), tensors
-    )
+    write_package(folder, Manifest(kind="body", id=BODY_ID, name="Toy", licence="CC0-1.0"), tensors)
     return folder
 
 
@@ -121,7 +124,12 @@ def write_toy_capture(
             azimuth = rng.uniform(0, 2 * np.pi)
             eye = 3.0 * np.array([np.sin(azimuth), rng.uniform(-0.1, 0.2), np.cos(azimuth)])
             camera = look_at(
-                eye, np.zeros(3), np.array([0.0, 1.0, 0.0]), focal=1.4 * size, width=size, height=size
+                eye,
+                np.zeros(3),
+                np.array([0.0, 1.0, 0.0]),
+                focal=1.4 * size,
+                width=size,
+                height=size,
             )
             image, masks = _paint(body, posed, camera, person)
             writer.add(
@@ -145,21 +153,29 @@ def toy_body(library: Path) -> Body:
 
 
 def _paint(body, posed, camera, person):
-    batch = [torch.from_numpy(v)[None] for v in (posed.pose, posed.betas, posed.expression, posed.transl)]
+    batch = [
+        torch.from_numpy(v)[None] for v in (posed.pose, posed.betas, posed.expression, posed.transl)
+    ]
     vertices = skin(body, *batch).vertices[0]
     inside = vertices - vertices.mean(dim=0)
     coat = vertices + COAT * torch.nn.functional.normalize(inside, dim=1)
-    seen = coat @ torch.from_numpy(camera.R.T.astype(np.float32)) + torch.from_numpy(camera.t.astype(np.float32))
+    seen = coat @ torch.from_numpy(camera.R.T.astype(np.float32)) + torch.from_numpy(
+        camera.t.astype(np.float32)
+    )
     s = 3
     K = camera.K.copy()
     K[:2] *= s
     size = (camera.height * s, camera.width * s)
-    fragments = rasterize(seen[None], body.faces, torch.from_numpy(K.astype(np.float32))[None], size)
+    fragments = rasterize(
+        seen[None], body.faces, torch.from_numpy(K.astype(np.float32))[None], size
+    )
     uv = interpolate(fragments, body.uv[body.uv_faces])[0].numpy()
     covered = fragments.covered[0].numpy().astype(np.float32)
     u, v = uv[..., 0], uv[..., 1]
     stripes = 0.5 + 0.5 * np.sin(2 * np.pi * (6 * v + person / 3))
-    colour = np.stack([0.2 + 0.6 * stripes, 0.3 + 0.4 * np.cos(2 * np.pi * u) ** 2, 0.2 + 0.5 * v], -1)
+    colour = np.stack(
+        [0.2 + 0.6 * stripes, 0.3 + 0.4 * np.cos(2 * np.pi * u) ** 2, 0.2 + 0.5 * v], -1
+    )
     masks = np.stack([covered, covered * (np.abs(u - 0.25) < 0.05), covered * (v > 0.8)], -1)
     planes = np.concatenate([colour * covered[..., None], masks], -1)
     small = planes.reshape(camera.height, s, camera.width, s, 6).mean(axis=(1, 3))
