@@ -43,7 +43,8 @@ def main() -> int:
     finally:
         bpy.ops.preferences.addon_disable(module=extension)
     (options.out / "timings.json").write_text(json.dumps(timings), encoding="utf-8")
-    np.savez(options.out / "requests.npz", allow_pickle=False, **requests)
+    # No allow_pickle here: the numpy of older Blenders would store it as an array of that name.
+    np.savez(options.out / "requests.npz", **requests)  # pyright: ignore[reportArgumentType]
     return 0
 
 
