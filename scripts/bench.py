@@ -125,8 +125,11 @@ def frame_figures(shot: Shot) -> list[Figure]:
     import torch
 
     from models.avatar import AvatarRenderer
+    from models.memory import keep_freed_memory
     from models.package import DEFAULT_LIBRARY
     from models.raster import rasterize
+
+    keep_freed_memory()  # as in the server's worker
 
     renderer = AvatarRenderer.load(DEFAULT_LIBRARY, shot.avatar)
     forward, surface, kernel = [], [], []

@@ -18,6 +18,7 @@ import torch
 
 from blender_addon.contract.errors import TrainingError
 from models.dresser import DresserConfig
+from models.memory import keep_freed_memory
 from models.package import DEFAULT_LIBRARY
 from training.captures import find_captures
 from training.checkpoint import CHECKPOINT_FILE
@@ -29,7 +30,6 @@ from training.dressing_recipe import (
 )
 from training.dressing_training import DressingTraining
 from training.losses import DressingWeights
-from training.memory import keep_freed_memory
 
 
 def train_dressing(

@@ -22,6 +22,9 @@ def prepare(context: Context) -> None:
     import torch
 
     import models.avatar  # pyright: ignore[reportUnusedImport]  # noqa: F401 - slow to import: now, not in a request
+    from models.memory import keep_freed_memory
+
+    keep_freed_memory()
 
     if context.device == "auto":
         context.device = "cuda:0" if torch.cuda.is_available() else "cpu"

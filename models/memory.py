@@ -1,4 +1,4 @@
-"""How training asks the C library to treat its memory."""
+"""How processes that run networks ask the C library to treat their memory."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import sys
 def keep_freed_memory() -> None:
     """Make the C library keep large freed blocks instead of returning them to the system.
 
-    A step frees and asks for hundreds of megabytes; getting them as zeroed pages anew took a
-    fifth of its time. Only glibc knows these settings; elsewhere nothing happens.
+    A training step or a frame frees and asks for tens to hundreds of megabytes; getting them as
+    zeroed pages anew took a fifth of a step and a tenth of a frame. Only glibc knows these settings; elsewhere nothing happens.
     """
     if not sys.platform.startswith("linux"):
         return
