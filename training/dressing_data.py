@@ -41,26 +41,34 @@ class Frame:
 
     Attributes:
         person: index of the capture.
+        index: of the frame in its capture.
         pixels: (h, w, 6) uint8: colour premultiplied by the foreground, and the three masks,
             inside the person's box; all is 0 outside.
         corner: column and row of the box's first pixel in the frame.
         camera: of the whole frame.
         vertices: (V, 3) float32 in camera space, metres.
+        joints: (55, 3) float32 in camera space, metres.
     """
 
     person: int
+    index: int
     pixels: NDArray[np.uint8]
     corner: tuple[int, int]
     camera: Camera
     vertices: NDArray[np.float32]
+    joints: NDArray[np.float32]
 
     def projected(self) -> NDArray[np.float32]:
-        """Return (V, 3): x and y in frame pixels, depth in metres."""
-        K = self.camera.K.astype(np.float32)
-        depth = self.vertices[:, 2:]
-        plane = self.vertices[:, :2] / np.maximum(depth, 1e-6)
-        pixels = plane * K[[0, 1], [0, 1]] + K[:2, 2]
-        return np.concatenate([pixels, depth], axis=1, dtype=np.float32)
+        """Return the vertices (V, 3): x and y in frame pixels, depth in metres."""
+        return project(self.vertices, self.camera.K)
+
+
+def project(points: NDArray[np.float32], K: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Return points (N, 3) in camera space as pixels x, y and depth in metres, float32."""
+    K = K.astype(np.float32)
+    depth = points[:, 2:]
+    plane = points[:, :2] / np.maximum(depth, 1e-6)
+    return np.concatenate([plane * K[[0, 1], [0, 1]] + K[:2, 2], depth], axis=1, dtype=np.float32)
 
 
 class Window(NamedTuple):
@@ -85,6 +93,10 @@ class Batch(NamedTuple):
         captured: (B, 1, H, W) float32: how much of a pixel lies inside the frame. The body goes
             on outside, but nobody knows what it looks like there.
         background: (B, 3, 1, 1) float32 random colours, 0…1.
+        frames: of each crop, the person's index and the frame's index in its capture.
+        K: (B, 3, 3) float32 intrinsics of the crops, in network pixels.
+        joints: (B, 55, 3) float32: x and y in network pixels of the crop (also outside of it),
+            depth in metres; joints behind the camera have a depth ≤ 0.
     """
 
     shape: tuple[int, int, int]
@@ -99,6 +111,9 @@ class Batch(NamedTuple):
     masks: Tensor
     captured: Tensor
     background: Tensor
+    frames: tuple[tuple[int, int], ...]
+    K: Tensor
+    joints: Tensor
 
     def samples(self) -> SurfaceSamples:
         """Return the surface samples; without depth, which training does not use."""
@@ -208,12 +223,13 @@ def cut_batch(
             frame.camera.cropped(w.x, w.y, size, size, size / w.side).K
             for frame, w in zip(frames, windows, strict=True)
         ]
-    )
+    ).astype(np.float32)
+    joints = [project(frame.joints, K) for frame, K in zip(frames, intrinsics, strict=True)]
     samples = surface_samples(
         torch.from_numpy(np.stack([frame.vertices for frame in frames])),
         people.body.faces,
         people.corner_uv,
-        torch.from_numpy(intrinsics.astype(np.float32)),
+        torch.from_numpy(intrinsics),
         (size, size),
         supersampling=supersampling,
         near=NEAR,
@@ -233,6 +249,9 @@ def cut_batch(
         masks=pixels[:, 3:].contiguous(memory_format=torch.channels_last),
         captured=captured,
         background=background,
+        frames=tuple((frame.person, frame.index) for frame in frames),
+        K=torch.from_numpy(intrinsics),
+        joints=torch.from_numpy(np.stack(joints)),
     )
 
 
@@ -316,18 +335,26 @@ def _load_capture(people: People, person: int, indices: Sequence[int]) -> Iterat
     for first in range(0, len(indices), _POSED_AT_ONCE):
         some = indices[first : first + _POSED_AT_ONCE]
         posed = [capture.posed_body(i) for i in some]
-        vertices = skin(
+        skinned = skin(
             people.body,
             *(
                 torch.from_numpy(np.stack([getattr(body, name) for body in posed]))
                 for name in ("pose", "betas", "expression", "transl")
             ),
-        ).vertices.numpy()
-        for index, world in zip(some, vertices, strict=True):
+        )
+        for k, index in enumerate(some):
             camera = capture.camera(index)
-            seen = world @ camera.R.T.astype(np.float32) + camera.t.astype(np.float32)
+            R, t = camera.R.T.astype(np.float32), camera.t.astype(np.float32)
             pixels, corner = _person_box(capture, index)
-            yield Frame(person=person, pixels=pixels, corner=corner, camera=camera, vertices=seen)
+            yield Frame(
+                person=person,
+                index=index,
+                pixels=pixels,
+                corner=corner,
+                camera=camera,
+                vertices=skinned.vertices[k].numpy() @ R + t,
+                joints=skinned.joints[k].numpy() @ R + t,
+            )
 
 
 def _person_box(capture: Capture, index: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:
