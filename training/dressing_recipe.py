@@ -58,8 +58,6 @@ class DressingOptimiser:
         average: decay a step of the exponential average of weights that is exported; 0 is none.
         average_every: steps between updates of the average.
         warm_start: steps that fit a plain RGB texture first, which becomes three channels.
-        revive_every: steps between looks for dead units in the dresser's heads; 0 is never.
-        revive_until: share of the stage after which they are left alone.
         texture_deviation: standard deviation of the textures' first values.
         texture_size: side of the finest level, a power of two; the paper's 512.
     """
@@ -71,8 +69,6 @@ class DressingOptimiser:
     average: float = 0.995
     average_every: int = 4
     warm_start: int = 60
-    revive_every: int = 50
-    revive_until: float = 0.75
     texture_deviation: float = 0.05
     texture_size: int = 512
 

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from lightning_fabric import Fabric
@@ -34,10 +34,9 @@ from training.losses import (
     weighted_sum,
 )
 from training.prefetch import Prefetcher
-from training.revival import revive_dead_units
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from models.dresser import Dressed
@@ -50,6 +49,22 @@ HELD_OUT_FRAMES = 6
 LOG_EVERY = 20
 """Steps between entries of the log."""
 RECIPE_FILE = "recipe.json"
+
+
+class StepReport(NamedTuple):
+    """Where a training stands.
+
+    Attributes:
+        step: steps made so far.
+        seconds: of training so far, all sessions together.
+        progress: of the stage, 0…1.
+        values: losses and rates of the step just made; None in the middle of a step.
+    """
+
+    step: int
+    seconds: float
+    progress: float
+    values: dict[str, float] | None
 
 
 class DressingTraining:
@@ -95,7 +110,6 @@ class DressingTraining:
             {"params": list(model.textures.parameters()), "lr": recipe.optimiser.texture_rate},
         ]
         adam = torch.optim.Adam(groups, betas=(recipe.optimiser.beta1, 0.999), fused=True)
-        self._adam = adam
         self.model = model.to(self.device)
         # Only the network runs in mixed precision: UVs and textures need all their bits.
         self.dresser = self.fabric.setup_module(self.model.dresser)
@@ -168,12 +182,37 @@ class DressingTraining:
         Raises:
             TrainingDiverged: a loss or gradient is not finite; the last checkpoint stays.
         """
+        from tqdm import tqdm
+
+        history: list[float] = []
+        steps = self.recipe.schedule.steps
+        with tqdm(total=steps, initial=self.step, disable=not progress, unit="step") as bar:
+            for report in self.iterate(stop_after):
+                if report.values is not None:
+                    history.append(report.values["loss"])
+                    bar.update()
+        return history
+
+    def iterate(self, stop_after: float | None = None) -> Iterator[StepReport]:
+        """Train step by step, and let the caller do something else in between.
+
+        Yields twice a step: before the backward pass (`values` is None) and when the step is
+        made. Closing the iterator between ends the session like `stop_after`: with a checkpoint.
+        Time that the caller takes does not count.
+
+        Args:
+            stop_after: minutes of this session.
+
+        Raises:
+            TrainingDiverged: a loss or gradient is not finite; the last checkpoint stays.
+        """
         self.out.mkdir(parents=True, exist_ok=True)
         recipe_text = json.dumps(self.recipe.to_plain(), indent=1)
         (self.out / RECIPE_FILE).write_text(recipe_text + "\n", encoding="utf-8")
         report = Report(self.out)
         try:
-            return self._run(report, stop_after, progress)
+            yield from self._iterate(report, stop_after)
+            self._look(report)
         finally:
             report.close()
 
@@ -217,34 +256,24 @@ class DressingTraining:
             parts["mipmap"] = self.model.mipmap_penalty(batch.people)
         return parts
 
-    def _run(self, report: Report, stop_after: float | None, progress: bool) -> list[float]:
-        from tqdm import tqdm
-
+    def _iterate(self, report: Report, stop_after: float | None) -> Iterator[StepReport]:
         schedule = self.recipe.schedule
-        history: list[float] = []
-        session = time.monotonic()
+        session = self.seconds
         next_report = self.seconds + 60 * schedule.report_minutes
         next_save = self.seconds + 60 * schedule.checkpoint_minutes
         make = lambda step: make_batch(  # noqa: E731
             self.people, self.frames, self.recipe.data, self.recipe.seed, step
         )
-        bar = tqdm(total=schedule.steps, initial=self.step, disable=not progress, unit="step")
-        with Prefetcher(make, self.step) as batches, bar:
-            for batch in batches:
-                if schedule.progress(self.step, self.seconds) >= 1.0:
+        with Prefetcher(make, self.step) as prefetcher:
+            batches = iter(prefetcher)
+            while schedule.progress(self.step, self.seconds) < 1.0 and not self.stopping.is_set():
+                if stop_after and self.seconds - session > 60 * stop_after:
                     break
-                if stop_after and time.monotonic() - session > 60 * stop_after:
-                    break
-                if self.stopping.is_set():
-                    break
-                started = time.monotonic()
-                values = self._train_step(batch)
-                history.append(values["loss"])
-                self.seconds += time.monotonic() - started
-                bar.update()
-                if self.step % LOG_EVERY == 0:
-                    values["steps_per_second"] = self.step / max(self.seconds, 1e-9)
-                    report.scalars(self.step, values)
+                try:
+                    yield from self._timed_step(batches, report)
+                except GeneratorExit:
+                    self.save()
+                    raise
                 if self.seconds >= next_save:
                     self.save()
                     next_save = self.seconds + 60 * schedule.checkpoint_minutes
@@ -252,10 +281,33 @@ class DressingTraining:
                     self._look(report)
                     next_report = self.seconds + 60 * schedule.report_minutes
         self.save()
-        self._look(report)
-        return history
 
-    def _train_step(self, batch: Batch) -> dict[str, float]:
+    def _timed_step(self, batches: Iterator[Batch], report: Report) -> Iterator[StepReport]:
+        """Make one step; the clock stands while the caller has the turn."""
+        started = time.monotonic()
+        batch = next(batches)
+        waited = time.monotonic() - started
+        spent, parts = waited, self._train_step(batch)
+        while True:
+            started = time.monotonic()
+            values = next(parts)
+            spent += time.monotonic() - started
+            if values is not None:
+                break
+            yield self._report(None)
+        self.seconds += spent
+        values["seconds"], values["data_share"] = spent, waited / spent
+        if self.step % LOG_EVERY == 0:
+            values["steps_per_second"] = self.step / max(self.seconds, 1e-9)
+            report.scalars(self.step, values)
+        yield self._report(values)
+
+    def _report(self, values: dict[str, float] | None) -> StepReport:
+        done = self.recipe.schedule.progress(self.step, self.seconds)
+        return StepReport(self.step, self.seconds, done, values)
+
+    def _train_step(self, batch: Batch) -> Iterator[dict[str, float] | None]:
+        """Make a step; yields None before the backward pass, and the step's values at the end."""
         recipe = self.recipe
         progress = recipe.schedule.progress(self.step, self.seconds)
         factor = recipe.schedule.factor(progress)
@@ -264,14 +316,12 @@ class DressingTraining:
         for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
             group["lr"] = rate * factor
         batch = self._on_device(batch)
-        every = recipe.optimiser.revive_every
-        if every and self.step % every == 0 and progress < recipe.optimiser.revive_until:
-            self._revive(batch)
         self.model.train()
         if progress >= recipe.schedule.freeze_statistics:
             self.model.freeze_statistics()
         parts = self.losses(batch)
         loss = weighted_sum(parts, recipe.weights)
+        yield None
         self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         norm = torch.nn.utils.clip_grad_norm_(
@@ -289,17 +339,7 @@ class DressingTraining:
         every = recipe.optimiser.average_every
         if self.average is not None and self.step % every == 0:
             self.average.update(self.model, self.step, every)
-        return values
-
-    @torch.no_grad()
-    def _revive(self, batch: Batch) -> None:
-        dresser = self.model.dresser
-        person = batch.masks[:, 0] > 0.5
-        # In evaluation mode, so that looking does not move the running statistics.
-        dresser.eval()
-        hidden = dresser.unet(self.model.features(batch))
-        for head in (dresser.rgb_head, dresser.mask_head):
-            revive_dead_units(head, hidden, person, self._adam, self.recipe.seed + self.step)
+        yield values
 
     def _look(self, report: Report) -> None:
         shown = [held or own for held, own in zip(self.held_out, self.frames, strict=True)]

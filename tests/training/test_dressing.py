@@ -245,6 +245,23 @@ def test_a_resumed_training_repeats_the_undisturbed_one_to_the_bit(toys, tmp_pat
         assert torch.equal(value, second.average.values[name]), name
 
 
+def test_a_closed_iterator_leaves_a_checkpoint_and_the_turn_comes_mid_step(toys, tmp_path):
+    run = training(toys, tmp_path / "run")
+    run.start()
+    steps = run.iterate()
+    middle, made = next(steps), next(steps)
+    assert middle.values is None
+    assert (middle.step, made.step) == (0, 1)
+    assert made.values is not None
+    assert made.values["loss"] > 0
+    assert 0 < made.progress < 0.5
+    next(steps)
+    steps.close()
+    again = training(toys, tmp_path / "run")
+    assert again.resume()
+    assert again.step == 1
+
+
 def test_divergence_stops_the_training_and_keeps_the_last_checkpoint(toys, tmp_path):
     run = training(toys, tmp_path / "run")
     run.start()
