@@ -6,7 +6,6 @@ function of request and packages: no state survives a frame.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from blender_addon.contract.operations import RENDER_PASSES
 from models.body import Body, load_body, skin
 from models.crop import MAX_SIZE, Crop, body_crop
 from models.dresser import Dressed, Dresser, DresserConfig, autocast_dtype
-from models.package import load_arrays, package_digest, read_manifest
+from models.package import find_package, full_digest, load_arrays, read_manifest
 from models.texture import DressingInput, MipChain, dressing_features
 
 if TYPE_CHECKING:
@@ -102,23 +101,28 @@ class AvatarRenderer:
         self.corner_uv = body.uv[body.uv_faces.long()]
 
     @classmethod
-    def load(cls, library: Path, avatar: str, device: str = "cpu") -> AvatarRenderer:
+    def load(
+        cls, library: Path | Sequence[Path], avatar: str, device: str = "cpu"
+    ) -> AvatarRenderer:
         """Load an avatar with the body and the dresser that its package names.
+
+        Args:
+            library: one folder of packages, or several to be looked through in this order.
+            avatar: id of its package.
+            device: torch's name of it.
 
         Raises:
             UnknownModel: the library lacks one of the three.
             PackageDamaged: a file differs from its model.json.
         """
-        manifest = read_manifest(library / avatar)
+        folder = find_package(library, avatar)
+        manifest = read_manifest(folder)
         if manifest.kind != "avatar":
             raise UnknownModel(f"{avatar!r} is a {manifest.kind}, not an avatar")
-        texture = load_arrays(library / avatar, device=device)["texture"]
-        dresser_folder = library / manifest.requirements["dresser"]
-        dresser_manifest = read_manifest(dresser_folder)
-        dresser = load_dresser(dresser_folder, device)
-        body = load_body(library / manifest.requirements["body"], device)
-        digests = [package_digest(manifest), package_digest(dresser_manifest), body.digest]
-        digest = hashlib.sha256(" ".join(digests).encode()).hexdigest()[:16]
+        texture = load_arrays(folder, device=device)["texture"]
+        dresser = load_dresser(find_package(library, manifest.requirements["dresser"]), device)
+        body = load_body(find_package(library, manifest.requirements["body"]), device)
+        digest = full_digest(avatar, lambda model: read_manifest(find_package(library, model)))
         largest = int(manifest.architecture.get("largest_crop", MAX_SIZE))
         return cls(body, texture, dresser, digest, largest_crop=largest)
 

@@ -19,7 +19,7 @@ from blender_addon.contract.errors import PackageDamaged, UnknownModel
 from blender_addon.contract.versions import PACKAGE_FORMAT
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from PIL.Image import Image
     from torch import Tensor
@@ -30,6 +30,10 @@ PREVIEW_FILE = "preview.png"
 
 DEFAULT_LIBRARY = Path(__file__).parent / "library"
 """The library of the default models, part of the checkout."""
+
+
+_DEEPEST = 8
+"""Packages that require each other, one below the other."""
 
 
 def _empty() -> dict[str, Any]:
@@ -143,6 +147,17 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
+def find_package(library: Path | Sequence[Path], model: str) -> Path:
+    """Return the folder of a package: in the first library that holds it.
+
+    Where none does, the folder that it would have in the first one, so that reading it fails
+    with its name.
+    """
+    libraries = [library] if isinstance(library, Path) else list(library)
+    holding = (each for each in libraries if (each / model / MANIFEST_FILE).is_file())
+    return next(holding, libraries[0]) / model
+
+
 def load_arrays(folder: Path, *, device: str = "cpu", verify: bool = True) -> dict[str, Tensor]:
     """Load the weights of a package.
 
@@ -189,6 +204,22 @@ def package_digest(manifest: Manifest) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def full_digest(model: str, manifest_of: Callable[[str], Manifest]) -> str:
+    """Return the digest of a package and of all that it requires: what its renders depend on.
+
+    Args:
+        model: id of the package.
+        manifest_of: finds a manifest by id.
+
+    Raises:
+        PackageDamaged: the requirements lead round in a circle.
+    """
+    parts = _digests(model, manifest_of, depth=0)
+    if len(parts) == 1:
+        return parts[0]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
 def list_packages(library: Path) -> list[Manifest]:
     """Return the manifests of all valid packages of a library, by id; damaged ones are left out."""
     found: list[Manifest] = []
@@ -202,6 +233,16 @@ def list_packages(library: Path) -> list[Manifest]:
         except PackageDamaged:
             continue
     return found
+
+
+def _digests(model: str, manifest_of: Callable[[str], Manifest], depth: int) -> list[str]:
+    if depth > _DEEPEST:
+        raise PackageDamaged(f"the requirements of {model!r} lead round in a circle")
+    manifest = manifest_of(model)
+    parts = [package_digest(manifest)]
+    for _, required in sorted(manifest.requirements.items()):
+        parts += _digests(required, manifest_of, depth + 1)
+    return parts
 
 
 def _sha256(path: Path) -> str:

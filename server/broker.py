@@ -33,7 +33,7 @@ from blender_addon.contract.versions import PROJECT_VERSION, WIRE_VERSION
 from server import envelope
 from server.cache import WORTH_KEEPING_SECONDS, ResultCache, cache_key, renamed_reply
 from server.jobs import Job, JobQueue
-from server.operation import Context, HandlerTable, Operation
+from server.light import LightOperations
 from server.pool import WorkerHandle, WorkerPool, describe
 from server.sockets import LoopSocket
 
@@ -42,8 +42,7 @@ if TYPE_CHECKING:
 
     import zmq
 
-    from server.library import Library
-from server.light import LightOperations
+    from server.operation import Context, HandlerTable, Operation
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +76,7 @@ class Broker:
         workers: bound where only this machine's processes reach it; becomes the broker's.
         table: the operations that workers (and light ones that the broker) carry out.
         pool: the workers, not started yet.
-        library: the model packages.
+        context: what the operations that the broker runs itself are given.
         settings: limits.
     """
 
@@ -87,20 +86,20 @@ class Broker:
         workers: zmq.Socket[bytes],
         table: HandlerTable,
         pool: WorkerPool,
-        library: Library,
+        context: Context,
         settings: BrokerSettings,
     ) -> None:
         self._sockets = clients, workers
         self._table = table
         self._pool = pool
-        self._library = library
+        self._library = context.library
         self._settings = settings
         self._queue = JobQueue(settings.queue_size, settings.queue_bytes)
         self._cache = ResultCache(settings.cache_bytes)
         self._open: dict[tuple[bytes, str], Job] = {}
         self._numbers = itertools.count(1)
         self._seconds_per_job = 0.1
-        self._light = LightOperations(Context(library=library, device=""))
+        self._light = LightOperations(context)
         self._last_greeting = 0.0
         self._fatal: DressformError | None = None
         self._own: dict[str, Callable[[bytes, wire.Request], Params]] = {

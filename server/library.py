@@ -5,15 +5,20 @@ Needs no torch: the broker lists packages with it, workers learn from it that on
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from blender_addon.contract.errors import ModelError, PackageDamaged, UnknownModel
+from blender_addon.contract.errors import ModelError, UnknownModel
 from blender_addon.contract.operations import is_model_id
-from models.package import MANIFEST_FILE, PREVIEW_FILE, package_digest, read_manifest
+from models.package import (
+    MANIFEST_FILE,
+    PREVIEW_FILE,
+    find_package,
+    full_digest,
+    read_manifest,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,8 +26,6 @@ if TYPE_CHECKING:
     from models.package import Manifest
 
 log = logging.getLogger(__name__)
-
-_MAX_DEPTH = 8
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,16 @@ class _Seen:
 
 
 class Library:
-    """Model packages of one folder; safe to use from several threads."""
+    """Model packages of some folders; safe to use from several threads.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._seen: dict[str, _Seen] = {}
+    Args:
+        folders: looked through in this order: a package of an earlier one hides those of the
+            same id in later ones. Folders may be missing; they are looked for again each time.
+    """
+
+    def __init__(self, *folders: Path) -> None:
+        self.folders = folders
+        self._seen: dict[Path, _Seen] = {}
         self._lock = threading.Lock()
 
     def manifest(self, model: str) -> Manifest:
@@ -48,18 +56,23 @@ class Library:
         """
         if not is_model_id(model):
             raise UnknownModel(f"{model!r} is not the id of a model package")
+        folder = self.package(model)
         try:
-            status = (self.folder / model / MANIFEST_FILE).stat()
+            status = (folder / MANIFEST_FILE).stat()
         except OSError as error:
             raise UnknownModel(f"the library has no model {model!r}", model=model) from error
         stamp = (status.st_mtime_ns, status.st_size, status.st_ino)
         with self._lock:
-            seen = self._seen.get(model)
+            seen = self._seen.get(folder)
         if seen is None or seen.stamp != stamp:
-            seen = _Seen(stamp, read_manifest(self.folder / model))
+            seen = _Seen(stamp, read_manifest(folder))
             with self._lock:
-                self._seen[model] = seen
+                self._seen[folder] = seen
         return seen.manifest
+
+    def package(self, model: str) -> Path:
+        """Return the folder that holds a package, or that would hold it in the first library."""
+        return find_package(self.folders, model)
 
     def digest(self, model: str) -> str:
         """Return the digest of a package and of all it requires: what its renders depend on.
@@ -68,24 +81,23 @@ class Library:
             UnknownModel: it or a package that it requires is missing.
             PackageDamaged: a model.json is not valid.
         """
-        parts: list[str] = []
-        self._collect(model, parts, depth=0)
-        if len(parts) == 1:
-            return parts[0]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+        return full_digest(model, self.manifest)
 
     def manifests(self) -> list[Manifest]:
         """Return all valid packages by id; damaged ones are logged and left out."""
         found: list[Manifest] = []
-        if not self.folder.is_dir():
-            return found
-        for folder in sorted(self.folder.iterdir()):
-            if not is_model_id(folder.name) or not (folder / MANIFEST_FILE).is_file():
-                continue
+        names = {
+            package.name
+            for folder in self.folders
+            if folder.is_dir()
+            for package in folder.iterdir()
+            if is_model_id(package.name) and (package / MANIFEST_FILE).is_file()
+        }
+        for name in sorted(names):
             try:
-                found.append(self.manifest(folder.name))
+                found.append(self.manifest(name))
             except ModelError as error:
-                log.warning("package left out model=%s cause=%s", folder.name, error.cause)
+                log.warning("package left out model=%s cause=%s", name, error.cause)
         return found
 
     def preview_file(self, model: str) -> Path:
@@ -100,12 +112,4 @@ class Library:
                 "show a placeholder; the model itself can be used",
                 model=model,
             )
-        return self.folder / model / PREVIEW_FILE
-
-    def _collect(self, model: str, parts: list[str], depth: int) -> None:
-        if depth > _MAX_DEPTH:
-            raise PackageDamaged(f"the requirements of {model!r} lead round in a circle")
-        manifest = self.manifest(model)
-        parts.append(package_digest(manifest))
-        for _, required in sorted(manifest.requirements.items()):
-            self._collect(required, parts, depth + 1)
+        return self.package(model) / PREVIEW_FILE

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from blender_addon.contract.wire import Arrays, Reply, Request
+from server.storage import Storage
 
 if TYPE_CHECKING:
     from server.library import Library
@@ -39,12 +40,14 @@ class Context:
     Attributes:
         library: the model packages on disk.
         device: torch's name of the device: "cpu", "cuda:0", …
+        storage: the folders that handlers may write.
         heartbeat: to be called during work that takes long outside a generator (loading).
         loaded: what handlers keep between calls, by their own keys.
     """
 
     library: Library
     device: str
+    storage: Storage = field(default_factory=Storage)
     heartbeat: Callable[[], None] = lambda: None
     loaded: dict[str, Any] = field(default_factory=dict[str, Any])
 

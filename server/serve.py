@@ -21,10 +21,11 @@ from models.package import DEFAULT_LIBRARY
 from server.broker import Broker, BrokerSettings
 from server.endpoints import DEFAULT_ENDPOINT, loopback_endpoint
 from server.library import Library
-from server.operation import load_table
+from server.operation import Context, load_table
 from server.pool import WorkerLimits, WorkerPool
 from server.processes import process_alive
 from server.sockets import open_sockets
+from server.storage import LIBRARY_FOLDER, Storage, user_data
 from server.worker import WorkerSettings
 
 log = logging.getLogger("server.serve")
@@ -36,6 +37,9 @@ def serve(
     endpoint: str = DEFAULT_ENDPOINT,
     device: str = "auto",
     library: Path = DEFAULT_LIBRARY,
+    user_library: Path | None = None,
+    captures: Path | None = None,
+    captures_gb: float = 20.0,
     workers: int = 1,
     queue_size: int = 64,
     cache_mb: int = 512,
@@ -54,6 +58,10 @@ def serve(
             `ssh -L`; an endpoint that is not loopback is refused.
         device: auto (a GPU when there is one), cpu, or cuda:N.
         library: folder of model packages.
+        user_library: folder of the users' own avatars, which training writes; by default in this
+            user's data folder (environment variable DRESSFORM_DATA, or the system's place).
+        captures: folder of captures that clients send; by default beside the users' library.
+        captures_gb: gigabytes that captures may take.
         workers: processes that render, each with its own copy of the models.
         queue_size: requests that may wait; further ones are told to try again.
         cache_mb: megabytes of finished results kept in memory.
@@ -74,11 +82,14 @@ def serve(
     address = loopback_endpoint(endpoint)
     _check_options(device, workers, queue_size, cache_mb, hang_seconds, log_level)
     _log_to(log_file, log_level)
+    storage = _storage(user_library, captures, captures_gb)
     settings = WorkerSettings(
         endpoint=worker_endpoint(),
         identity="",
         device=device,
         library=str(library.resolve()),
+        user_library=str(storage.library),
+        captures=str(storage.captures),
         handlers=handlers,
         log_level=logging.getLevelNamesMapping()[log_level],
     )
@@ -92,7 +103,11 @@ def serve(
             behind,
             load_table(handlers),
             WorkerPool(settings, workers, WorkerLimits(hang_seconds=hang_seconds)),
-            Library(Path(settings.library)),
+            Context(
+                library=Library(Path(settings.library), storage.library),
+                device="",
+                storage=storage,
+            ),
             BrokerSettings(queue_size=queue_size, cache_bytes=cache_mb << 20),
         )
         bound = clients.getsockopt_string(zmq.LAST_ENDPOINT)
@@ -147,6 +162,15 @@ def _check_options(
         raise BadParameter("queue_size, cache_mb and hang_seconds must be positive")
     if log_level not in ("DEBUG", "INFO", "WARNING", "ERROR"):
         raise BadParameter("log_level must be DEBUG, INFO, WARNING or ERROR", field="log_level")
+
+
+def _storage(user_library: Path | None, captures: Path | None, captures_gb: float) -> Storage:
+    if captures_gb <= 0:
+        raise BadParameter("captures_gb must be positive", field="captures_gb")
+    library = user_library or user_data() / LIBRARY_FOLDER
+    return Storage.beside(
+        library.resolve(), captures.resolve() if captures else None, int(captures_gb * (1 << 30))
+    )
 
 
 def _log_to(file: Path | None, level: str) -> None:

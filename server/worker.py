@@ -36,6 +36,7 @@ from blender_addon.contract.wire import (
 from server import envelope
 from server.library import Library
 from server.operation import Answer, Context, HandlerTable, Operation, load_table, result_reply
+from server.storage import Storage
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -54,6 +55,8 @@ class WorkerSettings:
         identity: this worker's secret routing id, hexadecimal.
         device: "auto", "cpu" or "cuda:N".
         library: folder of model packages.
+        user_library: another one, which the server may write.
+        captures: folder of the captures that clients sent.
         handlers: module that holds the operations.
         log_level: of Python's logging.
     """
@@ -62,6 +65,8 @@ class WorkerSettings:
     identity: str
     device: str
     library: str
+    user_library: str
+    captures: str
     handlers: str
     log_level: int = logging.INFO
 
@@ -92,8 +97,9 @@ class Worker:
         self._batch: list[_Work] = []
         self._said_alive = time.monotonic()
         self._context = Context(
-            library=Library(Path(settings.library)),
+            library=Library(Path(settings.library), Path(settings.user_library)),
             device=settings.device,
+            storage=Storage.beside(Path(settings.user_library), Path(settings.captures)),
             heartbeat=self._say_alive,
         )
 

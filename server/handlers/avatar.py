@@ -82,7 +82,7 @@ def _load(context: Context, avatar: str) -> LoadedAvatar:
     context.heartbeat()
     digest = context.library.digest(avatar)
     while True:
-        renderer = AvatarRenderer.load(context.library.folder, avatar, context.device)
+        renderer = AvatarRenderer.load(context.library.folders, avatar, context.device)
         # Written again while it was read: what was loaded may be half of each.
         before, digest = digest, context.library.digest(avatar)
         if before == digest:

@@ -41,7 +41,7 @@ def _template(context: Context, name: str) -> Answer:
     if manifest.kind != "body":
         raise UnknownModel(f"{name!r} is a {manifest.kind}, not a body")
     digest = context.library.digest(name)
-    body = load_body(context.library.folder / name)
+    body = load_body(context.library.package(name))
     params = {
         "id": name,
         "digest": digest,

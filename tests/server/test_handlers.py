@@ -83,7 +83,7 @@ def render(context: Context, asked: ops.AvatarRender) -> dict[str, np.ndarray]:
 def test_a_template_poses_like_the_body_itself(context):
     answer = body.template(context, [request(ops.BODY_TEMPLATE, {"body": BODY})])[0]
     params, arrays = answer.params, answer.arrays
-    free = load_body(context.library.folder / BODY)
+    free = load_body(context.library.package(BODY))
     assert (params["id"], params["digest"]) == (BODY, context.library.digest(BODY))
     betas = np.random.default_rng(0).normal(size=(params["betas"],)).astype(np.float32)
     rest = skin(
@@ -101,7 +101,7 @@ def test_a_template_poses_like_the_body_itself(context):
 
 
 def test_template_weights_are_the_strongest_ones(context):
-    weights = load_body(context.library.folder / BODY).skin_weights.numpy()
+    weights = load_body(context.library.package(BODY)).skin_weights.numpy()
     joints, values = body.strongest_weights(weights)
     assert values.sum(axis=1) == pytest.approx(np.ones(len(values)), abs=1e-5)
     assert (np.diff(values, axis=1) <= 0).all()
@@ -163,11 +163,30 @@ def test_a_changed_avatar_takes_the_old_ones_place(tmp_path, untrained):
 def test_a_limited_number_of_avatars_stays_in_memory(context, monkeypatch):
     monkeypatch.setattr(avatar, "MAX_LOADED", 1)
     first = avatar.loaded_avatar(context, "eve")
-    shutil.copytree(context.library.folder / "eve", context.library.folder / "eva")
-    text = (context.library.folder / "eva" / "model.json").read_text()
-    (context.library.folder / "eva" / "model.json").write_text(text.replace('"eve"', '"eva"'))
+    shutil.copytree(context.library.folders[0] / "eve", context.library.folders[0] / "eva")
+    text = (context.library.folders[0] / "eva" / "model.json").read_text()
+    (context.library.folders[0] / "eva" / "model.json").write_text(text.replace('"eve"', '"eva"'))
     avatar.loaded_avatar(context, "eva")
     assert avatar.loaded_avatar(context, "eve") is not first
+
+
+def test_avatars_of_two_libraries_share_a_dresser_and_have_one_digest(context, tmp_path):
+    own = tmp_path / "own"
+    shutil.copytree(context.library.folders[0] / "eve", own / "mine")
+    manifest = own / "mine" / "model.json"
+    manifest.write_text(manifest.read_text().replace('"eve"', '"mine"'))
+    both = Context(
+        library=Library(context.library.folders[0], own, tmp_path / "none"), device="cpu"
+    )
+    assert {BODY, "dress", "eve", "mine"} <= {each.id for each in both.library.manifests()}
+    asked = frame(0, avatar="mine", size=64)
+    expected = render(context, frame(0, avatar="eve", size=64))
+    assert np.array_equal(render(both, asked)["rgba"], expected["rgba"])
+    loaded = avatar.loaded_avatar(both, "mine")
+    assert loaded.renderer.digest == loaded.digest == both.library.digest("mine")
+    # The first library's own package wins over one of the same id in the second.
+    shutil.copytree(own / "mine", own / "eve")
+    assert both.library.package("eve") == context.library.folders[0] / "eve"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
