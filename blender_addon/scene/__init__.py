@@ -1,5 +1,5 @@
 """People, cameras and motions of a Blender scene.
 
 Modules without bpy hold the maths and the file readers and are tested without Blender:
-`pose_math`, `stand_in`, `projection`, `motion_files`, `safe_pickle`.
+`pose_math`, `stand_in`, `projection`, `motion_files`.
 """

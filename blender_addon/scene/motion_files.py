@@ -16,8 +16,8 @@ import numpy as np
 from ..contract.errors import BadMotion, VPoserPose
 from ..contract.joints import JOINT_COUNT, JOINT_INDEX
 from ..contract.pose import axis_angle_from_rotation, rotation_from_axis_angle
+from ..contract.safe_pickle import read_arrays
 from .pose_math import posed_joints
-from .safe_pickle import read_arrays
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

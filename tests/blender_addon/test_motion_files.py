@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from blender_addon.contract.errors import BadMotion, VPoserPose
 from blender_addon.contract.pose import axis_angle_from_rotation, rotation_from_axis_angle
+from blender_addon.contract.safe_pickle import read_arrays
 from blender_addon.scene import motion_files
 from blender_addon.scene.motion_files import (
     parse_motion,
@@ -24,7 +25,6 @@ from blender_addon.scene.motion_files import (
     sample_times,
     upright,
 )
-from blender_addon.scene.safe_pickle import read_arrays
 
 
 def _amass(count=4, width=165, **more):
@@ -151,7 +151,7 @@ def test_a_pickle_that_wants_to_run_something_is_refused_and_runs_nothing(tmp_pa
         ("builtins", "eval"),
         ("numpy", "load"),
         ("numpy.core.multiarray", "fromfile"),
-        ("blender_addon.scene.safe_pickle", "read_arrays"),
+        ("blender_addon.contract.safe_pickle", "read_arrays"),
         ("_codecs", "lookup"),
         ("numpy", "ndarray.tofile"),
     ]:

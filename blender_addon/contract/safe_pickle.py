@@ -1,4 +1,4 @@
-"""Read the numbers of a pickle without executing it. No bpy.
+"""Read the numbers of a pickle without executing it.
 
 A pickle is a program; SMPLify-X writes its results as one. Here nothing that the file names is
 ever imported: the few names by which numpy pickles its arrays stand for plain classes of this
@@ -14,7 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..contract.errors import BadMotion
+from .errors import BadMotion
 
 MAX_BYTES = 256 << 20
 
