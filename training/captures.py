@@ -1,4 +1,4 @@
-"""Captures on disk: the one writer and the one validating reader.
+"""Captures on disk: the one validating reader, and the contract's writer with WebP added.
 
 The format is described in `blender_addon/contract/capture.py` and docs/captures.md. Frames come
 from the synthetic people, from Blender renders or from a video; training and evaluation read
@@ -8,208 +8,54 @@ them all through `Capture`.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import zipfile
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from blender_addon.contract.camera import Camera
 from blender_addon.contract.capture import (
+    DEPTH_FOLDER,
+    DEPTH_SUFFIX,
     DESCRIPTION_FILE,
     IMAGE_FOLDER,
-    IMAGE_SUFFIXES,
     MASK_FOLDER,
     PARAMETERS_FILE,
-    Background,
     CaptureDescription,
-    FrameEntry,
     Split,
     check_parameters,
     frame_digest,
     parse_description,
 )
+from blender_addon.contract.capture_writer import CAMERA_ARRAYS, CaptureFrame
+from blender_addon.contract.capture_writer import CaptureWriter as FrameWriter
 from blender_addon.contract.errors import CaptureError
 from blender_addon.contract.operations import PosedBody
-from blender_addon.contract.pose import check_rotations
 
 if TYPE_CHECKING:
-    from types import TracebackType
-
     from numpy.typing import NDArray
 
-_NAME_SIGNS = frozenset('/\\:*?"<>|')
-_CAMERA_ARRAYS = ("K", "R", "t")
-_FRAME_ARRAYS = ("pose", "transl", "expression", *_CAMERA_ARRAYS)
+__all__ = ["Capture", "CaptureFrame", "CaptureWriter", "find_captures"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class CaptureFrame:
-    """One frame on its way into a capture.
+class CaptureWriter(FrameWriter):
+    """The contract's writer (see there), which writes lossless WebP too."""
 
-    Attributes:
-        name: file name without suffix.
-        split: whether training may see the frame.
-        tags: what is special about it.
-        image: (H, W, 3) uint8 sRGB, premultiplied over black or a photograph.
-        masks: (H, W, 3) uint8: foreground, hands, face, soft.
-        body: the person's exact parameters; the betas are the same in every frame.
-        camera: of the image's size.
-    """
-
-    name: str
-    split: Split
-    tags: tuple[str, ...]
-    image: NDArray[np.uint8]
-    masks: NDArray[np.uint8]
-    body: PosedBody
-    camera: Camera
+    def __init__(self, folder: Path, *, image_suffix: str = ".png", **options: Any) -> None:
+        encode = _encode_webp if image_suffix == ".webp" else None
+        super().__init__(folder, image_suffix=image_suffix, encode=encode, **options)
 
 
-class CaptureWriter:
-    """Writes a capture, frame by frame; capture.json comes last.
-
-    As a context manager it closes the capture on success; after an exception the folder has no
-    capture.json, so that no reader takes it for a whole one. A folder that already holds a
-    capture is refused.
-
-    Args:
-        folder: made when it is missing.
-        id: name of the person or take.
-        body: id of the body whose parameters the frames carry.
-        licence: SPDX identifier or a plain sentence.
-        background: "black" for premultiplied images, "photograph" for real ones.
-        image_size: width and height in pixels.
-        betas: (n,) shape coefficients of the person.
-        image_suffix: ".png" or ".webp" (lossless: smaller, slower to write).
-        source: how it is made; plain values.
-
-    Raises:
-        CaptureError: the folder holds a capture, or a value is not of the format.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        id: str,  # noqa: A002 - the format's own name
-        body: str,
-        licence: str,
-        background: Background,
-        image_size: tuple[int, int],
-        betas: NDArray[np.floating],
-        image_suffix: str = ".png",
-        source: dict[str, Any] | None = None,
-    ) -> None:
-        self._folder = Path(folder)
-        self._file = self._folder / DESCRIPTION_FILE
-        if self._file.exists():
-            raise CaptureError(
-                f"{self._folder} already holds a capture", "give another folder, or remove it"
-            )
-        if image_suffix not in IMAGE_SUFFIXES:
-            raise CaptureError(f"image_suffix must be one of {', '.join(IMAGE_SUFFIXES)}")
-        self._id = id
-        self._body = body
-        self._licence = licence
-        self._background: Background = background
-        self._size = (int(image_size[0]), int(image_size[1]))
-        self._betas = np.asarray(betas, np.float32)
-        self._suffix = image_suffix
-        self._source = dict(source or {})
-        self._entries: list[FrameEntry] = []
-        self._arrays: dict[str, list[NDArray[np.floating]]] = {name: [] for name in _FRAME_ARRAYS}
-        for name in (IMAGE_FOLDER, MASK_FOLDER):
-            (self._folder / name).mkdir(parents=True, exist_ok=True)
-
-    def add(self, frame: CaptureFrame) -> None:
-        """Check a frame and write its image and masks.
-
-        Raises:
-            CaptureError: duplicate name, wrong sizes or types, other betas, not a pose.
-        """
-        where = f"frame {frame.name!r}"
-        if frame.name.startswith(".") or any(sign in frame.name for sign in _NAME_SIGNS):
-            raise CaptureError(f"{where}: name is not a plain file name", field="name")
-        if any(entry.name == frame.name for entry in self._entries):
-            raise CaptureError(f"{where}: a frame of this name was already added", field="name")
-        width, height = self._size
-        for field, pixels in (("image", frame.image), ("masks", frame.masks)):
-            if pixels.dtype != np.uint8 or pixels.shape != (height, width, 3):
-                raise CaptureError(
-                    f"{where}: {field} must be uint8 of shape {(height, width, 3)}, "
-                    f"not {pixels.dtype} of shape {pixels.shape}",
-                    field=field,
-                )
-        if (frame.camera.width, frame.camera.height) != self._size:
-            raise CaptureError(f"{where}: camera is not of the image's size", field="camera")
-        if not np.array_equal(np.asarray(frame.body.betas, np.float32), self._betas):
-            raise CaptureError(f"{where}: betas differ from the capture's", field="betas")
-        pose = check_rotations(frame.body.pose)
-        camera = frame.camera
-        digest = frame_digest(pose, camera.K, camera.R, camera.t)
-        self._write_image(IMAGE_FOLDER, frame.name, frame.image)
-        self._write_image(MASK_FOLDER, frame.name, frame.masks)
-        self._entries.append(
-            FrameEntry(name=frame.name, split=frame.split, digest=digest, tags=frame.tags)
-        )
-        values = (pose, frame.body.transl, frame.body.expression, camera.K, camera.R, camera.t)
-        for name, value in zip(_FRAME_ARRAYS, values, strict=True):
-            kind = np.float64 if name in _CAMERA_ARRAYS else np.float32
-            self._arrays[name].append(np.asarray(value, kind))
-
-    def close(self) -> None:
-        """Write parameters.npz, then capture.json.
-
-        Raises:
-            CaptureError: there is no frame, or the description is not of the format.
-        """
-        description = CaptureDescription(
-            id=self._id,
-            body=self._body,
-            licence=self._licence,
-            background=self._background,
-            image_size=self._size,
-            image_suffix=self._suffix,
-            frames=tuple(self._entries),
-            source=self._source,
-        )
-        fields = description.to_json()
-        parse_description(fields, str(self._file))
-        arrays: dict[str, NDArray[np.floating]] = {"betas": self._betas}
-        arrays.update({name: np.stack(values) for name, values in self._arrays.items()})
-        check_parameters(arrays, len(self._entries), PARAMETERS_FILE)
-        _write_arrays(self._folder / PARAMETERS_FILE, arrays)
-        text = json.dumps(fields, indent=1, ensure_ascii=False, sort_keys=True) + "\n"
-        temporary = self._file.with_suffix(".json.part")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(self._file)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if kind is None:
-            self.close()
-
-    def _write_image(self, folder: str, name: str, pixels: NDArray[np.uint8]) -> None:
-        target = self._folder / folder / f"{name}{self._suffix}"
-        temporary = target.with_name(target.name + ".part")
-        image = Image.fromarray(np.ascontiguousarray(pixels), "RGB")
-        if self._suffix == ".png":
-            image.save(temporary, "PNG", compress_level=4)
-        else:
-            image.save(temporary, "WEBP", lossless=True, quality=60, method=4, exact=True)
-        temporary.replace(target)
+def _encode_webp(pixels: NDArray[np.uint8]) -> bytes:
+    stream = io.BytesIO()
+    image = Image.fromarray(np.ascontiguousarray(pixels), "RGB")
+    image.save(stream, "WEBP", lossless=True, quality=60, method=4, exact=True)
+    return stream.getvalue()
 
 
 class Capture:
@@ -268,6 +114,30 @@ class Capture:
         """
         return self._read_image(MASK_FOLDER, index)
 
+    def depth(self, index: int) -> NDArray[np.float32] | None:
+        """Return a frame's (H, W) depth in metres along the viewing axis, 0 where nothing is.
+
+        None for a capture without depth.
+
+        Raises:
+            CaptureError: the file is damaged, of another size, or not 16-bit grey.
+        """
+        path = self._depth_path(index)
+        if not path.is_file():
+            return None
+        try:
+            with Image.open(path) as image:
+                size, mode = image.size, image.mode
+                values = np.asarray(image).astype(np.float32)
+        except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
+            raise CaptureError(f"{path} cannot be read as an image: {error}") from error
+        if size != self.description.image_size or not mode.startswith("I"):
+            want = self.description.image_size
+            raise CaptureError(
+                f"{path}: {mode} of size {size}, where 16-bit grey of {want} was due"
+            )
+        return values / np.float32(1000.0)
+
     def posed_body(self, index: int) -> PosedBody:
         """Return the person's parameters in a frame."""
         arrays = self._parameters
@@ -280,7 +150,7 @@ class Capture:
 
     def camera(self, index: int) -> Camera:
         """Return a frame's camera."""
-        K, R, t = (self._parameters[name][index].astype(np.float64) for name in _CAMERA_ARRAYS)
+        K, R, t = (self._parameters[name][index].astype(np.float64) for name in CAMERA_ARRAYS)
         width, height = self.description.image_size
         return Camera(K=K, R=R, t=t, width=width, height=height)
 
@@ -306,6 +176,8 @@ class Capture:
         names = [self.folder / DESCRIPTION_FILE, self.folder / PARAMETERS_FILE]
         for index in range(len(self)):
             names += [self._image_path(IMAGE_FOLDER, index), self._image_path(MASK_FOLDER, index)]
+            depth = self._depth_path(index)
+            names += [depth] if depth.is_file() else []
         return names
 
     def _check_frames(self) -> None:
@@ -314,7 +186,7 @@ class Capture:
                 path = self._image_path(folder, index)
                 if not path.is_file():
                     raise CaptureError(f"{path} is missing", field=f"frames[{index}].name")
-            K, R, t = (self._parameters[name][index] for name in _CAMERA_ARRAYS)
+            K, R, t = (self._parameters[name][index] for name in CAMERA_ARRAYS)
             if frame_digest(self._parameters["pose"][index], K, R, t) != frame.digest:
                 raise CaptureError(
                     f"{self.folder / DESCRIPTION_FILE}: frames[{index}].digest is not that of "
@@ -325,6 +197,10 @@ class Capture:
     def _image_path(self, folder: str, index: int) -> Path:
         name = self.description.frames[index].name
         return self.folder / folder / f"{name}{self.description.image_suffix}"
+
+    def _depth_path(self, index: int) -> Path:
+        name = self.description.frames[index].name
+        return self.folder / DEPTH_FOLDER / f"{name}{DEPTH_SUFFIX}"
 
     def _read_image(self, folder: str, index: int) -> NDArray[np.uint8]:
         path = self._image_path(folder, index)
@@ -379,15 +255,3 @@ def _read_arrays(path: Path) -> dict[str, NDArray[np.floating]]:
         raise CaptureError(f"{path} is missing") from error
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
         raise CaptureError(f"{path} is not a readable .npz: {error}") from error
-
-
-def _write_arrays(path: Path, arrays: dict[str, NDArray[np.floating]]) -> None:
-    """Write an .npz whose bytes depend on the arrays alone (numpy stamps the time otherwise)."""
-    temporary = path.with_suffix(".npz.part")
-    with zipfile.ZipFile(temporary, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, array in arrays.items():
-            member = zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0))
-            member.compress_type = zipfile.ZIP_DEFLATED
-            with archive.open(member, "w") as stream:
-                np.lib.format.write_array(stream, np.ascontiguousarray(array), allow_pickle=False)
-    temporary.replace(path)

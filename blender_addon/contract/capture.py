@@ -9,9 +9,10 @@ A folder::
     images/NAME.png|.webp    RGB, sRGB; over black where the background is "black", so that it
                              is premultiplied by the foreground mask
     masks/NAME.png|.webp     RGB = foreground, hands, face, soft, 0…255
+    depth/NAME.png           optional: 16-bit grey, millimetres along the viewing axis, 0 = nothing
 
 This module holds the description (capture.json), its validation and the frame digests that
-keep splits apart. Reading and writing images is `training/captures.py`.
+keep splits apart. `capture_writer` writes captures, `training/captures.py` reads them.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ DESCRIPTION_FILE = "capture.json"
 PARAMETERS_FILE = "parameters.npz"
 IMAGE_FOLDER = "images"
 MASK_FOLDER = "masks"
+DEPTH_FOLDER = "depth"
+DEPTH_SUFFIX = ".png"
 IMAGE_SUFFIXES = (".png", ".webp")
 
 Split = Literal["train", "held-out"]
@@ -198,6 +201,15 @@ def check_parameters(
             raise CaptureError(f"{file}: {name} has the shape {array.shape}, not {shape}")
         if not np.isfinite(array).all():
             raise CaptureError(f"{file}: {name} holds numbers that are not finite", field=name)
+
+
+def depth_to_millimetres(depth: NDArray[np.floating]) -> NDArray[np.uint16]:
+    """Turn (H, W) metres into the stored whole millimetres; 0 and what is not finite become 0.
+
+    What is further than 65.535 m is stored as 65.535 m.
+    """
+    metres = np.where(np.isfinite(depth), depth, 0.0)
+    return np.clip(np.rint(metres * 1000.0), 0, 65535).astype(np.uint16)
 
 
 def overlapping_frames(one: Sequence[str], other: Sequence[str]) -> list[str]:

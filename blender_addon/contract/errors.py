@@ -11,7 +11,8 @@
     │   │   └── VPoserPose        a 32-number VPoser code instead of 63 numbers
     │   ├── BadMotion             a motion file that cannot be read
     │   ├── UnsupportedCamera
-    │   └── UnsupportedTransform  a rig that is sheared or scaled unevenly
+    │   ├── UnsupportedTransform  a rig that is sheared or scaled unevenly
+    │   └── BadCharacter          a Blender character that cannot be captured
     ├── ModelError                a file of a model, body or capture is wrong
     │   ├── UnknownModel
     │   ├── PackageDamaged        digest or content differs from model.json
@@ -147,6 +148,12 @@ class UnsupportedTransform(InvalidRequest):
     code = "transform.unsupported"
     default_cause = "the rig is sheared or scaled unevenly"
     default_next_step = "apply the scale of the rig and of its parents (Ctrl-A, Scale)"
+
+
+class BadCharacter(InvalidRequest):
+    code = "character.invalid"
+    default_cause = "this character cannot be captured"
+    default_next_step = "see docs/own-avatar.md for what a character needs"
 
 
 class ModelError(DressformError):

@@ -9,5 +9,9 @@ WIRE_VERSION = 1
 PACKAGE_FORMAT = 1
 """Format of model.json in a model package."""
 
+PACKAGE_FORMAT_DELTA = 2
+"""Format of an avatar whose package holds tensors of the dresser, too: programs that know only
+the first format would leave these out, and must refuse it."""
+
 CAPTURE_FORMAT = 1
 """Format of capture.json in a capture."""
