@@ -14,12 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from blender_addon.contract.errors import UnknownModel
+from blender_addon.contract.errors import PackageDamaged, UnknownModel
 from blender_addon.contract.operations import RENDER_PASSES
 from models.body import Body, load_body, skin
 from models.crop import MAX_SIZE, Crop, body_crop
-from models.dresser import Dressed, Dresser, DresserConfig, autocast_dtype
-from models.package import find_package, full_digest, load_arrays, read_manifest
+from models.dresser import Dressed, Dresser, autocast_dtype
+from models.dresser_delta import delta_in
+from models.dresser_package import worn_dresser
+from models.package import find_package, full_digest, load_arrays, package_digest, read_manifest
 from models.texture import DressingInput, MipChain, dressing_features
 
 if TYPE_CHECKING:
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 
     from blender_addon.contract.camera import Camera
     from blender_addon.contract.operations import PosedBody
+    from models.package import Manifest
 
 NEAR = 0.01
 """Least visible depth in metres."""
@@ -75,7 +78,7 @@ class AvatarRenderer:
     Args:
         body: the body whose UVs the texture lives on.
         texture: (C, S, S) assembled neural texture.
-        dresser: the renderer network.
+        dresser: the renderer network, perhaps shared with other avatars: it is not changed.
         digest: names everything that decides about pixels.
         largest_crop: network resolution above which a crop is enlarged instead.
     """
@@ -113,14 +116,18 @@ class AvatarRenderer:
 
         Raises:
             UnknownModel: the library lacks one of the three.
-            PackageDamaged: a file differs from its model.json.
+            PackageDamaged: a file differs from its model.json, or the dresser is another version
+                than the one that the avatar was trained with.
         """
         folder = find_package(library, avatar)
         manifest = read_manifest(folder)
         if manifest.kind != "avatar":
             raise UnknownModel(f"{avatar!r} is a {manifest.kind}, not an avatar")
-        texture = load_arrays(folder, device=device)["texture"]
-        dresser = load_dresser(find_package(library, manifest.requirements["dresser"]), device)
+        arrays = load_arrays(folder, device=device)
+        texture = arrays["texture"]
+        dresser_folder = find_package(library, manifest.requirements["dresser"])
+        _check_dresser(manifest, dresser_folder)
+        dresser = worn_dresser(dresser_folder, delta_in(arrays), device)
         body = load_body(find_package(library, manifest.requirements["body"]), device)
         digest = full_digest(avatar, lambda model: read_manifest(find_package(library, model)))
         largest = int(manifest.architecture.get("largest_crop", MAX_SIZE))
@@ -210,15 +217,14 @@ class AvatarRenderer:
         return torch.from_numpy(np.array(values, np.float32))[None].to(self.device)
 
 
-def load_dresser(folder: Path, device: str = "cpu") -> Dresser:
-    """Load a dresser's package."""
-    manifest = read_manifest(folder)
-    if manifest.kind != "dresser":
-        raise UnknownModel(f"{folder.name!r} is a {manifest.kind}, not a dresser")
-    dresser = Dresser(DresserConfig.from_plain(manifest.architecture)).to(device)
-    weights = load_arrays(folder, device=device)
-    dresser.load_state_dict(weights)
-    return dresser
+def _check_dresser(avatar: Manifest, folder: Path) -> None:
+    """Refuse a dresser that is not the one that an avatar was trained with, if it says which."""
+    wanted = avatar.architecture.get("dresser_digest")
+    if wanted is not None and wanted != package_digest(read_manifest(folder)):
+        raise PackageDamaged(
+            f"{avatar.id!r} was trained with another version of {folder.name!r}",
+            "bring that version back, or export or train the avatar again with this one",
+        )
 
 
 def place(

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from blender_addon.contract.errors import PackageDamaged, UnknownModel
-from blender_addon.contract.versions import PACKAGE_FORMAT
+from blender_addon.contract.versions import PACKAGE_FORMAT, PACKAGE_FORMAT_DELTA
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -55,7 +55,8 @@ class Manifest:
         data: captures with digests, digests of the training frames.
         metrics: measured figures.
         files: sha256 of every other file of the package.
-        format: version of this description.
+        format: version of this description; `PACKAGE_FORMAT_DELTA` where the weights hold some
+            of the dresser's tensors, too.
     """
 
     kind: str
@@ -132,8 +133,11 @@ def read_manifest(folder: Path) -> Manifest:
     if not isinstance(values, dict):
         raise PackageDamaged(f"{path} is not a JSON map")
     plain = cast("dict[str, Any]", values)
-    if plain.get("format") != PACKAGE_FORMAT:
-        raise PackageDamaged(f"{path}: format is not {PACKAGE_FORMAT}")
+    if plain.get("format") not in (PACKAGE_FORMAT, PACKAGE_FORMAT_DELTA):
+        raise PackageDamaged(
+            f"{path}: format is neither {PACKAGE_FORMAT} nor {PACKAGE_FORMAT_DELTA}",
+            "use the version of the project that wrote it, or a newer one",
+        )
     known = {f.name for f in fields(Manifest)}
     for name in ("kind", "id", "name", "licence"):
         if not isinstance(plain.get(name), str) or not plain[name]:

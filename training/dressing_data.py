@@ -65,10 +65,10 @@ class Frame:
 
 def project(points: NDArray[np.float32], K: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return points (N, 3) in camera space as pixels x, y and depth in metres, float32."""
-    K = K.astype(np.float32)
     depth = points[:, 2:]
     plane = points[:, :2] / np.maximum(depth, 1e-6)
-    return np.concatenate([plane * K[[0, 1], [0, 1]] + K[:2, 2], depth], axis=1, dtype=np.float32)
+    focal, center = (part.astype(np.float32) for part in (K[[0, 1], [0, 1]], K[:2, 2]))
+    return np.concatenate([plane * focal + center, depth], axis=1, dtype=np.float32)
 
 
 class Window(NamedTuple):

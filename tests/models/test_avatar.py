@@ -1,16 +1,27 @@
 """The render path of an avatar frame: pure, placed to the pixel, honest about depth."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
 
 from blender_addon.contract.camera import Camera, look_at
-from blender_addon.contract.errors import BodyMismatch, UnknownModel
+from blender_addon.contract.errors import BodyMismatch, PackageDamaged, UnknownModel
 from blender_addon.contract.operations import PosedBody
+from blender_addon.contract.versions import PACKAGE_FORMAT, PACKAGE_FORMAT_DELTA
 from models.avatar import AvatarRenderer, filled_depth
 from models.body import load_body
 from models.dresser import Dresser, DresserConfig
-from models.package import DEFAULT_LIBRARY, Manifest, write_package
+from models.dresser_delta import delta_of
+from models.package import (
+    DEFAULT_LIBRARY,
+    Manifest,
+    load_arrays,
+    package_digest,
+    read_manifest,
+    write_package,
+)
 
 BODY = DEFAULT_LIBRARY / "body-cc0"
 UP = np.array([0.0, 1.0, 0.0])
@@ -123,8 +134,6 @@ def test_filled_depth_of_nothing_is_nothing():
 
 
 def test_loaded_avatar_renders_what_its_parts_render(renderer, tmp_path):
-    import shutil
-
     shutil.copytree(BODY, tmp_path / "body-cc0")
     licence = "CC0-1.0"
     write_package(
@@ -158,3 +167,102 @@ def test_loaded_avatar_renders_what_its_parts_render(renderer, tmp_path):
     )
     with pytest.raises(UnknownModel, match="not an avatar"):
         AvatarRenderer.load(tmp_path, "dresser-t")
+
+
+# --- avatars with some tensors of the dresser for themselves
+
+
+def write_dresser(library, dresser):
+    manifest = Manifest(
+        kind="dresser",
+        id="dresser-t",
+        name="T",
+        licence="CC0-1.0",
+        architecture=dresser.config.to_plain(),
+    )
+    written = write_package(library / "dresser-t", manifest, dresser.state_dict())
+    return package_digest(written)
+
+
+def write_avatar(library, name, texture, delta=None, dresser_digest=None):
+    manifest = Manifest(
+        kind="avatar",
+        id=f"avatar-{name}",
+        name=name,
+        licence="CC0-1.0",
+        architecture={"dresser_digest": dresser_digest} if dresser_digest else {},
+        requirements={"body": "body-cc0", "dresser": "dresser-t"},
+        format=PACKAGE_FORMAT_DELTA if delta else PACKAGE_FORMAT,
+    )
+    write_package(library / manifest.id, manifest, {"texture": texture, **(delta or {})})
+
+
+@pytest.fixture
+def library(tmp_path, renderer):
+    """A library of one dresser, an avatar that wears it as it is, and one with a delta."""
+    shutil.copytree(BODY, tmp_path / "body-cc0")
+    texture = torch.randn(16, 64, 64, generator=torch.Generator().manual_seed(1))
+    digest = write_dresser(tmp_path, renderer.dresser)
+    write_avatar(tmp_path, "plain", texture)
+    delta = delta_of(own_state(renderer.dresser))
+    write_avatar(tmp_path, "own", texture, delta, digest)
+    return tmp_path
+
+
+def own_state(dresser):
+    """Return the state of a dresser whose colours a phase 2 has turned about."""
+    state = {name: value.clone() for name, value in dresser.state_dict().items()}
+    state["rgb_head.3.bias"] += torch.tensor([0.5, -0.5, 0.25])
+    return state
+
+
+def test_an_avatar_with_a_delta_renders_with_its_own_tensors(library, renderer):
+    dresser = Dresser(renderer.dresser.config)
+    dresser.load_state_dict(own_state(renderer.dresser))
+    plain, own = (AvatarRenderer.load(library, f"avatar-{n}") for n in ("plain", "own"))
+    direct = AvatarRenderer(
+        renderer.body, load_arrays(library / "avatar-own")["texture"], dresser, "x"
+    )
+    frames = [
+        each.render(posed(), camera_at(2.0))["rgba"].astype(int) for each in (plain, own, direct)
+    ]
+    assert np.abs(frames[1] - frames[2]).max() <= 1
+    assert np.abs(frames[1] - frames[0]).max() > 20
+
+
+def test_avatars_of_one_dresser_share_what_they_can(library):
+    one, own = (AvatarRenderer.load(library, f"avatar-{n}") for n in ("plain", "own"))
+    again = AvatarRenderer.load(library, "avatar-plain")
+    assert again.dresser is one.dresser
+    assert own.dresser is not one.dresser
+    first, shared = (next(each.dresser.unet.encoder.parameters()) for each in (own, one))
+    assert first.data_ptr() == shared.data_ptr()
+
+
+def test_a_dresser_written_anew_is_loaded_anew(library, renderer):
+    before = AvatarRenderer.load(library, "avatar-plain")
+    dresser = Dresser(renderer.dresser.config)
+    dresser.load_state_dict(own_state(renderer.dresser))
+    write_dresser(library, dresser)
+    after = AvatarRenderer.load(library, "avatar-plain")
+    assert after.digest != before.digest
+    pictures = [each.render(posed(), camera_at(2.0))["rgba"] for each in (before, after)]
+    assert not np.array_equal(*pictures)
+
+
+def test_the_digest_covers_delta_and_dresser(library, renderer):
+    digest = AvatarRenderer.load(library, "avatar-own").digest
+    assert digest != AvatarRenderer.load(library, "avatar-plain").digest
+    state = own_state(renderer.dresser)
+    state["rgb_head.3.bias"] += 1e-2
+    texture = load_arrays(library / "avatar-own")["texture"]
+    dresser_digest = package_digest(read_manifest(library / "dresser-t"))
+    write_avatar(library, "own", texture, delta_of(state), dresser_digest)
+    assert AvatarRenderer.load(library, "avatar-own").digest != digest
+
+
+def test_a_delta_is_not_put_on_another_version_of_its_dresser(library, renderer):
+    dresser = Dresser(renderer.dresser.config)
+    write_dresser(library, dresser)
+    with pytest.raises(PackageDamaged, match="another version"):
+        AvatarRenderer.load(library, "avatar-own")
