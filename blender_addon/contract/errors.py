@@ -18,7 +18,8 @@
     │   ├── PackageDamaged        digest or content differs from model.json
     │   ├── BodyFileError         not an SMPL-X body
     │   ├── BodyMismatch          more coefficients than the body has
-    │   └── CaptureError          names the file and the field
+    │   ├── CaptureError          names the file and the field
+    │   └── UnknownCapture        the server holds no such capture or upload
     ├── Unavailable               may work later: the caller may try again
     │   ├── Busy                  queue full; says when to try again
     │   ├── ServerUnreachable
@@ -33,6 +34,7 @@
     │   └── SplitLeak             a model would be measured on frames it was trained on
     ├── SetupError                the machine lacks something
     │   ├── MissingExtra          an optional dependency is not installed
+    │   ├── StorageFull           what the server may keep is used up
     │   └── InsecureEndpoint      an endpoint other than loopback without keys
     └── InternalError             a bug of ours; carries the worker's own words
 
@@ -191,6 +193,12 @@ class CaptureError(ModelError):
     default_next_step = "see docs/captures.md for the format"
 
 
+class UnknownCapture(ModelError):
+    code = "capture.unknown"
+    default_cause = "the server holds no such capture"
+    default_next_step = "send it first (`capture.put`)"
+
+
 class Unavailable(DressformError):
     code = "server.unavailable"
     default_cause = "the server cannot answer right now"
@@ -264,6 +272,12 @@ class SetupError(DressformError):
 class MissingExtra(SetupError):
     code = "setup.extra"
     default_cause = "an optional dependency is not installed"
+
+
+class StorageFull(SetupError):
+    code = "setup.storage_full"
+    default_cause = "the server's folder of captures is full"
+    default_next_step = "remove captures that are no longer needed, or allow more (--captures_gb)"
 
 
 class InsecureEndpoint(SetupError):
