@@ -158,6 +158,12 @@ class BadCharacter(InvalidRequest):
     default_next_step = "see docs/own-avatar.md for what a character needs"
 
 
+class CannotMerge(InvalidRequest):
+    code = "scene.merge"
+    default_cause = "the people cannot be merged with this scene's render"
+    default_next_step = "see docs/merge.md for what a merge needs"
+
+
 class ModelError(DressformError):
     code = "model.invalid"
     default_cause = "a model file is not valid"
