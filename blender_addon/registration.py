@@ -12,8 +12,8 @@ import bpy
 
 from . import connection
 from .engine import final
-from .scene import properties
-from .ui import gallery, operators, panels, preferences, settings
+from .scene import merge_state, properties
+from .ui import gallery, merge, operators, panels, preferences, settings
 
 _registered = False
 
@@ -26,9 +26,11 @@ def register() -> None:
     properties.register()
     gallery.register()
     settings.register()
+    merge_state.register()
     for kind in (*operators.CLASSES, *final.CLASSES):
         bpy.utils.register_class(kind)
     panels.register()
+    merge.register()
     _registered = True
     # A RenderEngine that is still registered when the interpreter ends hangs or crashes Blender.
     atexit.register(unregister)
@@ -42,9 +44,11 @@ def unregister() -> None:
     _registered = False
     atexit.unregister(unregister)
     _leave_rendered_viewports()
+    merge.unregister()
     panels.unregister()
     for kind in (*final.CLASSES, *reversed(operators.CLASSES)):
         bpy.utils.unregister_class(kind)
+    merge_state.unregister()
     settings.unregister()
     gallery.unregister()
     properties.unregister()

@@ -12,6 +12,7 @@
     │   ├── BadMotion             a motion file that cannot be read
     │   ├── UnsupportedCamera
     │   ├── UnsupportedTransform  a rig that is sheared or scaled unevenly
+    │   ├── CannotMerge           a scene whose render cannot take in its people
     │   └── BadCharacter          a Blender character that cannot be captured
     ├── ModelError                a file of a model, body or capture is wrong
     │   ├── UnknownModel

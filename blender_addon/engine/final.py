@@ -19,6 +19,7 @@ from .. import connection, error_log
 from ..client import Client
 from ..contract.errors import Cancelled, DressformError, InternalError
 from ..scene.cameras import scene_camera
+from ..scene.merge_state import frame_scene
 from ..scene.people import Person, visible_people
 from ..scene.projection import Border, border_pixels
 from .compose import RenderedFrame, render_frame
@@ -85,7 +86,7 @@ class DressformRenderEngine(bpy.types.RenderEngine):
         self._warn_of_view_transform(scene)  # pyright: ignore[reportArgumentType]
         layer = depsgraph.view_layer
         camera = scene_camera(depsgraph)
-        people = visible_people(depsgraph)
+        people = visible_people(depsgraph, within=_people_left(scene))  # pyright: ignore[reportArgumentType]
         frame = self._frame(people, camera, masks=layer.dressform.use_masks)
         self._write(scene, layer, camera, frame)  # pyright: ignore[reportArgumentType]
 
@@ -130,7 +131,7 @@ class DressformRenderEngine(bpy.types.RenderEngine):
         camera: Camera,
         frame: RenderedFrame,
     ) -> None:
-        border = _border(scene.render, camera)
+        border = _border(frame_scene(scene).render, camera)
         result = self.begin_result(0, 0, border.width, border.height, layer=view_layer.name)
         values = _pass_images(frame.layer)
         for render_pass in result.layers[0].passes:
@@ -165,6 +166,15 @@ class DressformRenderEngine(bpy.types.RenderEngine):
         if self.viewport is None:
             self.viewport = Viewport(self)
         return self.viewport
+
+
+def _people_left(scene: bpy.types.Scene) -> set[str] | None:
+    """Return what may be shown of a scene that renders another's people, None for all.
+
+    An object that the artist deleted from the shown scene lives on in this one.
+    """
+    shown = frame_scene(scene)
+    return None if shown == scene else {ob.name for ob in shown.objects}
 
 
 def _border(render: bpy.types.RenderSettings, camera: Camera) -> Border:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ..contract.camera import BlenderLens, Camera, from_blender
 from ..contract.errors import UnsupportedCamera
+from .merge_state import frame_scene
 from .projection import from_view, to_smplx
 
 if TYPE_CHECKING:
@@ -40,10 +41,12 @@ def lens_of(camera: bpy.types.Object, render: bpy.types.RenderSettings) -> Blend
 def scene_camera(depsgraph: bpy.types.Depsgraph) -> Camera:
     """Return the scene's camera as evaluated, in SMPL-X space, for the whole frame.
 
+    A scene that renders the people of another looks through that one's camera.
+
     Raises:
         UnsupportedCamera: there is none, or it is not a perspective camera.
     """
-    scene = depsgraph.scene
+    scene = frame_scene(depsgraph.scene)
     if scene.camera is None:
         raise UnsupportedCamera("the scene has no camera", "add one (Shift-A, Camera)")
     camera = scene.camera.evaluated_get(depsgraph)

@@ -45,8 +45,11 @@ def is_person(ob: bpy.types.Object | None) -> bool:
     return ob is not None and ob.type == "ARMATURE" and bool(ob.dressform.avatar)
 
 
-def visible_people(depsgraph: bpy.types.Depsgraph) -> list[Person]:
+def visible_people(depsgraph: bpy.types.Depsgraph, within: set[str] | None = None) -> list[Person]:
     """Return the people that this depsgraph shows, instances of collections too.
+
+    Args:
+        within: names of the objects that count, and whose instances do; None for all.
 
     Raises:
         BadPose: a rig lacks bones.
@@ -55,6 +58,8 @@ def visible_people(depsgraph: bpy.types.Depsgraph) -> list[Person]:
     found: list[Person] = []
     for instance in depsgraph.object_instances:
         ob = instance.object
+        if within is not None and (instance.parent or ob).name not in within:
+            continue
         if instance.show_self and is_person(ob):
             found.append(read_person(ob, np.array(instance.matrix_world, np.float64)))  # pyright: ignore[reportArgumentType]
     return found

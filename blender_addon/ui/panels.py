@@ -143,6 +143,10 @@ class DRESSFORM_PT_render(_Sidebar):
 
     def draw(self, context: bpy.types.Context) -> None:
         layout, scene = self.layout, context.scene
+        if scene.dressform_merge.people is not None:
+            layout.label(text=f"Merged with {scene.render.engine.title()}", icon="CHECKMARK")
+            _draw_render_buttons(layout)  # pyright: ignore[reportArgumentType]
+            return
         if scene.render.engine != "DRESSFORM":
             layout.label(text="This scene uses another engine", icon="INFO")
             layout.operator("dressform.use_engine", icon="SHADING_RENDERED")
@@ -154,10 +158,14 @@ class DRESSFORM_PT_render(_Sidebar):
             layout.label(text="The scene has no camera", icon="ERROR")
         layout.prop(context.view_layer, "use_pass_z", text="Depth Pass")
         layout.prop(context.view_layer.dressform, "use_masks", text="Mask Passes")
-        row = layout.row(align=True)
-        row.operator("render.render", text="Image", icon="RENDER_STILL").use_viewport = True
-        movie = row.operator("render.render", text="Animation", icon="RENDER_ANIMATION")
-        movie.animation, movie.use_viewport = True, True
+        _draw_render_buttons(layout)  # pyright: ignore[reportArgumentType]
+
+
+def _draw_render_buttons(layout: bpy.types.UILayout) -> None:
+    row = layout.row(align=True)
+    row.operator("render.render", text="Image", icon="RENDER_STILL").use_viewport = True
+    movie = row.operator("render.render", text="Animation", icon="RENDER_ANIMATION")
+    movie.animation, movie.use_viewport = True, True
 
 
 class DRESSFORM_PT_errors(_Sidebar):
