@@ -97,6 +97,7 @@ class Broker:
         self._queue = JobQueue(settings.queue_size, settings.queue_bytes)
         self._cache = ResultCache(settings.cache_bytes)
         self._open: dict[tuple[bytes, str], Job] = {}
+        self._open_light: set[tuple[bytes, str]] = set()
         self._numbers = itertools.count(1)
         self._seconds_per_job = 0.1
         self._light = LightOperations(context)
@@ -165,9 +166,19 @@ class Broker:
         if operation is None:
             raise UnknownOperation(f"the server does not know the operation {request.operation!r}")
         if operation.kind == "light":
-            self._light.start(operation, request, lambda reply: self._reply(client, reply))
+            self._start_light(client, operation, request)
             return
         self._enqueue(self._job(client, message, contents, request, operation))
+
+    def _start_light(self, client: bytes, operation: Operation, request: wire.Request) -> None:
+        waiting = client, request.id
+
+        def done(reply: wire.Reply) -> None:
+            self._open_light.discard(waiting)
+            self._reply(client, reply)
+
+        self._light.start(operation, request, done)
+        self._open_light.add(waiting)
 
     def _job(
         self,
@@ -361,6 +372,9 @@ class Broker:
             greeting = wire.Reply(id=job.request_id, kind="progress", params=params)
             if not self._reply(job.client, greeting):
                 self._on_lost_client(job.client)
+        for client, request_id in self._open_light:
+            greeting = wire.Reply(id=request_id, kind="progress", params={"state": "running"})
+            self._reply(client, greeting)
 
     def _on_lost_client(self, client: bytes) -> None:
         mine = [job for job in self._open.values() if job.client == client]
