@@ -17,6 +17,7 @@ from torch import Tensor
 from blender_addon.contract.errors import CaptureError
 from models.body import load_body, skin
 from models.crop import body_crop
+from models.package import find_package
 from models.surface import SurfaceSamples, surface_samples
 from training.captures import Capture
 
@@ -142,8 +143,12 @@ class People:
         return [capture.description.id for capture in self.captures]
 
     @classmethod
-    def open(cls, folders: Sequence[Path], library: Path) -> People:
+    def open(cls, folders: Sequence[Path], library: Path | Sequence[Path]) -> People:
         """Open captures and their body.
+
+        Args:
+            folders: of the captures.
+            library: one folder of packages, or several to be looked through for the body.
 
         Raises:
             CaptureError: a capture is not valid, two have one name, or bodies differ.
@@ -158,7 +163,7 @@ class People:
                 f"the captures use {len(bodies)} bodies: {', '.join(sorted(bodies))}",
                 "train people of one body together",
             )
-        body = load_body(library / bodies.pop())
+        body = load_body(find_package(library, bodies.pop()))
         return cls(captures=captures, body=body, corner_uv=body.uv[body.uv_faces.long()])
 
 
@@ -177,7 +182,13 @@ def load_frames(people: People, split: Split, limit: int | None = None) -> list[
 
 
 def make_batch(
-    people: People, frames: Sequence[Sequence[Frame]], data: DressingData, seed: int, step: int
+    people: People,
+    frames: Sequence[Sequence[Frame]],
+    data: DressingData,
+    seed: int,
+    step: int,
+    *,
+    share: tuple[int, int] = (0, 1),
 ) -> Batch:
     """Cut the crops of a step.
 
@@ -187,6 +198,7 @@ def make_batch(
         data: sizes and shares.
         seed: of the training.
         step: the same step always gives the same batch.
+        share: which of how many processes this is: each cuts its own of the step's crops.
     """
     rng = np.random.default_rng((seed, step))
     present = min(data.people_per_batch, len(frames), data.batch)
@@ -195,13 +207,14 @@ def make_batch(
     chosen = [frames[who[k]][rng.integers(len(frames[who[k]]))] for k in owner]
     windows = [choose_window(frame, data, rng) for frame in chosen]
     background = rng.random((data.batch, 3, 1, 1), dtype=np.float32)
+    first, every = share
     return cut_batch(
         people,
-        chosen,
-        windows,
+        chosen[first::every],
+        windows[first::every],
         data.size,
         supersampling=data.supersampling,
-        background=torch.from_numpy(background),
+        background=torch.from_numpy(background[first::every].copy()),
     )
 
 

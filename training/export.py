@@ -1,8 +1,10 @@
 """`dressform export dressing`: a run's checkpoint becomes packages of a library.
 
-One package for the dresser, float16, and one per person: the assembled neural texture, float16.
-The running average of the weights is exported, and what is rendered from the packages is what
-was measured.
+A run that trained the whole dresser gives one package for the dresser, float16, and one per
+person: the assembled neural texture, float16. A run of phase 2 that left the shared dresser as it
+was (`optimiser.trainable: texture`), or moved a small part of it (`delta`), gives avatars alone,
+which require the dresser that the run started from. The running average of the weights is
+exported, and what is rendered from the packages is what was measured.
 """
 
 from __future__ import annotations
@@ -10,35 +12,41 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 - jsonargparse reads the command's annotations
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from PIL import Image
+import torch
 
-from blender_addon.contract.camera import look_at
 from blender_addon.contract.errors import TrainingError
-from blender_addon.contract.joints import JOINT_COUNT, JOINT_INDEX
-from blender_addon.contract.operations import PosedBody
-from blender_addon.contract.pose import rotation_from_axis_angle
+from blender_addon.contract.versions import PACKAGE_FORMAT, PACKAGE_FORMAT_DELTA
 from models.avatar import AvatarRenderer
+from models.crop import MAX_SIZE, MULTIPLE
 from models.dresser import Dresser, DresserConfig
-from models.package import DEFAULT_LIBRARY, Manifest, write_package
+from models.dresser_delta import delta_of, is_in_delta, moved_outside
+from models.package import (
+    DEFAULT_LIBRARY,
+    Manifest,
+    list_packages,
+    load_arrays,
+    package_digest,
+    write_package,
+)
 from training.captures import find_captures
 from training.checkpoint import load_checkpoint
 from training.dressing_data import People
 from training.dressing_model import DressingModel, average_state
 from training.dressing_training import RECIPE_FILE
-from training.losses import NEUTRAL_GREY
+from training.preview import preview, side_by_side
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from numpy.typing import NDArray
+    from PIL.Image import Image
     from torch import Tensor
 
-    from blender_addon.contract.camera import Camera
+Trainable = Literal["all", "delta", "texture"]
 
-PREVIEW_SIZE = 512
+LARGEST_CROP = 1024
+"""Crops of avatars that were trained on larger frames than this are enlarged all the same."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,25 +69,34 @@ class TrainedDressing:
     people: People
     figures: dict[str, float]
 
+    @property
+    def trainable(self) -> Trainable:
+        """What the run moved of the dresser: all of it, a delta, or (texture) nothing."""
+        return self.recipe["optimiser"].get("trainable", "all")
+
 
 def export_dressing(
     run: Path,
     captures: Path | list[Path],
     library: Path = DEFAULT_LIBRARY,
-    name: str = "people",
+    name: str | None = None,
     ids: list[str] | None = None,
+    shared: Path = DEFAULT_LIBRARY,
 ) -> int:
-    """Write a run's dresser and avatars as packages.
+    """Write a run's avatars as packages, and its dresser if the run trained all of it.
 
     Args:
         run: folder of `dressform train dressing`.
         captures: those of the training: the folder that holds them, or a list in its order.
-        library: where the packages go; those of the same ids are replaced.
-        name: the dresser becomes "dresser-<name>".
+        library: where the packages go; those of the same ids are replaced, others left alone.
+        name: the dresser becomes "dresser-<name>"; when omitted, "people" or the only person's id.
         ids: only these people; all when omitted.
+        shared: a second library to look through for the body, and for the dresser that a phase 2
+            started from.
     """
-    trained = read_run(run, People.open(find_captures(captures), library))
-    for folder in write_packages(trained, library, name, ids):
+    libraries = (library, shared)
+    trained = read_run(run, People.open(find_captures(captures), libraries))
+    for folder in write_packages(trained, library, name, ids, libraries):
         size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
         print(f"{folder}: {size:.1f} MB")  # noqa: T201 - a command's own output
     return 0
@@ -120,12 +137,27 @@ def read_run(run: Path, people: People) -> TrainedDressing:
 
 
 def write_packages(
-    trained: TrainedDressing, library: Path, name: str, ids: list[str] | None = None
+    trained: TrainedDressing,
+    library: Path,
+    name: str | None = None,
+    ids: list[str] | None = None,
+    libraries: Sequence[Path] = (),
 ) -> list[Path]:
-    """Write the dresser's package and one per person; return their folders.
+    """Write packages of a run; each whole or not at all, none but the run's own touched.
+
+    Args:
+        trained: the run's outcome.
+        library: where the packages go.
+        name: of the dresser: see `export_dressing`.
+        ids: only these people.
+        libraries: where to look for the dresser that a phase 2 started from; `library` when empty.
+
+    Returns:
+        the packages' folders, a dresser first.
 
     Raises:
-        TrainingError: an id is not one of the training's people.
+        TrainingError: an id is not one of the training's people; the dresser of a phase 2 is
+            not found; the dresser would replace one that other avatars wear.
     """
     people = trained.people
     unknown = set(ids or ()) - set(people.ids)
@@ -134,108 +166,136 @@ def write_packages(
             f"the run has no person {', '.join(sorted(unknown))}",
             f"its people are {', '.join(people.ids)}",
         )
-    dresser_id = f"dresser-{name}"
-    licences = sorted({capture.description.licence for capture in people.captures})
-    frames = [digest for capture in people.captures for digest in capture.digests("train")]
-    manifest = Manifest(
-        kind="dresser",
-        id=dresser_id,
-        name=f"Dresser of {len(people.captures)} people",
-        licence=" AND ".join(licences),
-        architecture=trained.architecture.to_plain(),
-        recipe=trained.recipe,
-        data={
-            "captures": [_capture_facts(people, i) for i in range(len(people.captures))],
-            "training_frames": frames,
-        },
-        metrics=trained.figures,
-    )
-    written = [library / dresser_id]
-    previews = [_preview(trained, i) for i in range(len(people.captures))]
-    write_package(written[0], manifest, trained.dresser, _side_by_side(previews))
-    for person, its_id in enumerate(people.ids):
-        if ids is not None and its_id not in ids:
-            continue
-        manifest = _avatar_manifest(trained, person, dresser_id)
-        folder = library / manifest.id
+    wanted = [i for i, its_id in enumerate(people.ids) if ids is None or its_id in ids]
+    if trained.trainable != "all":
+        worn = started_from(trained, libraries or (library,))
+        previews = {i: _preview(trained, i) for i in wanted}
+        written: list[Path] = []
+    else:
+        name = name or ("people" if len(people.ids) > 1 else people.ids[0])
+        folder = library / f"dresser-{name}"
+        _check_nobody_else_wears(trained, folder, [people.ids[i] for i in wanted])
+        previews = {i: _preview(trained, i) for i in range(len(people.ids))}
+        sheet = side_by_side(list(previews.values()))
+        worn = write_package(
+            folder, _dresser_manifest(trained, folder.name), trained.dresser, sheet
+        )
+        written = [folder]
+    for person in wanted:
+        manifest = _avatar_manifest(trained, person, worn)
         arrays = {"texture": trained.textures[person]}
-        write_package(folder, manifest, arrays, previews[person])
-        written.append(folder)
+        if trained.trainable == "delta":
+            arrays |= delta_of(trained.dresser)
+        write_package(library / manifest.id, manifest, arrays, previews[person])
+        written.append(library / manifest.id)
     return written
+
+
+def started_from(trained: TrainedDressing, libraries: Iterable[Path]) -> Manifest:
+    """Find the dresser that a phase 2 started from: the one whose other tensors it still has.
+
+    Args:
+        trained: of a run with `trainable` "delta" or "texture".
+        libraries: folders of packages.
+
+    Raises:
+        TrainingError: no dresser has them.
+    """
+    differing: list[tuple[int, str]] = []
+    for library in libraries:
+        for manifest in list_packages(library):
+            if manifest.kind != "dresser":
+                continue
+            if DresserConfig.from_plain(manifest.architecture) != trained.architecture:
+                continue
+            changed = _changed(trained, load_arrays(library / manifest.id))
+            if not changed:
+                return manifest
+            differing.append((len(changed), manifest.id))
+    found = "no dresser of this architecture is there"
+    if differing:
+        found = "the nearest, {1!r}, differs in {0} tensors".format(*min(differing))
+    raise TrainingError(
+        f"the dresser that the run started from is not in {_listed(libraries)}: {found}",
+        "give the library that holds it, as it was, with --shared",
+    )
 
 
 def renderer(trained: TrainedDressing, person: int) -> AvatarRenderer:
     """Return what will render a person once the packages are written."""
     dresser = Dresser(trained.architecture)
     dresser.load_state_dict(trained.dresser)
-    return AvatarRenderer(trained.people.body, trained.textures[person], dresser, "unsaved")
-
-
-def preview_pose(betas: NDArray[np.float32]) -> PosedBody:
-    """Return a relaxed pose, turned a little from the viewer: three-quarter view."""
-    axis_angles = np.zeros((JOINT_COUNT, 3))
-    turns = {
-        "pelvis": (0.0, 0.45, 0.0),
-        "spine2": (0.0, -0.08, 0.0),
-        "head": (0.03, -0.2, 0.0),
-        "left_shoulder": (0.0, -0.15, -1.1),
-        "right_shoulder": (0.0, 0.15, 1.1),
-        "left_elbow": (0.0, -0.35, 0.0),
-        "right_elbow": (0.0, 0.5, 0.0),
-        "left_hip": (-0.12, 0.1, 0.06),
-        "right_hip": (0.05, -0.1, -0.06),
-        "left_knee": (0.12, 0.0, 0.0),
-    }
-    for name, turn in turns.items():
-        axis_angles[JOINT_INDEX[name]] = turn
-    return PosedBody(
-        pose=rotation_from_axis_angle(axis_angles).astype(np.float32),
-        transl=np.zeros(3, np.float32),
-        betas=betas,
-        expression=np.zeros(1, np.float32),
+    return AvatarRenderer(
+        trained.people.body,
+        trained.textures[person],
+        dresser,
+        "unsaved",
+        largest_crop=_largest_crop(trained, person),
     )
 
 
-def _preview(trained: TrainedDressing, person: int) -> Image.Image:
-    render = renderer(trained, person)
-    body = preview_pose(trained.people.captures[person].betas)
-    camera = _preview_camera(render, body)
-    rgba = render.render(body, camera, ("rgba",))["rgba"].astype(np.float32) / 255
-    picture = rgba[..., :3] + NEUTRAL_GREY * (1 - rgba[..., 3:])
-    return Image.fromarray((picture * 255 + 0.5).clip(0, 255).astype(np.uint8))
+def _preview(trained: TrainedDressing, person: int) -> Image:
+    return preview(renderer(trained, person), trained.people.captures[person].betas)
 
 
-def _preview_camera(render: AvatarRenderer, body: PosedBody) -> Camera:
-    """Look at the middle of the posed body from the front, slightly from above."""
-    size = PREVIEW_SIZE
-    up = np.array([0.0, 1.0, 0.0])
-    first = look_at(np.array([0.0, 0.4, 4.0]), np.zeros(3), up, focal=size, width=size, height=size)
-    geometry = render.geometry(body, first)
-    if geometry is None:
-        return first
-    seen = geometry.vertices[0].numpy()
-    world = (seen - first.t) @ first.R
-    low, high = world.min(axis=0), world.max(axis=0)
-    middle = (low + high) / 2
-    distance = 4.0
-    focal = 0.86 * size * distance / (high - low).max()
-    eye = middle + distance * np.array([0.0, 0.12, 1.0])
-    return look_at(eye, middle, up, focal=focal, width=size, height=size)
+def _changed(trained: TrainedDressing, shared: Mapping[str, Tensor]) -> list[str]:
+    """Return the names of tensors that the run was not to move, and that are not the shared ones."""
+    changed = moved_outside(shared, trained.dresser)
+    if trained.trainable == "texture":
+        changed += [
+            name
+            for name, value in trained.dresser.items()
+            if is_in_delta(name) and not torch.equal(value, shared[name].half())
+        ]
+    return changed
 
 
-def _side_by_side(pictures: list[Image.Image]) -> Image.Image:
-    width, height = pictures[0].size
-    sheet = Image.new("RGB", (width // 2 * len(pictures), height // 2))
-    for index, picture in enumerate(pictures):
-        small = picture.resize((width // 2, height // 2), Image.Resampling.BOX)
-        sheet.paste(small, (index * (width // 2), 0))
-    return sheet
+def _check_nobody_else_wears(
+    trained: TrainedDressing, folder: Path, replaced: Sequence[str]
+) -> None:
+    """Refuse to replace a dresser under avatars that were trained with the old one."""
+    others = [
+        manifest.id
+        for manifest in list_packages(folder.parent)
+        if manifest.requirements.get("dresser") == folder.name
+        and manifest.id.removeprefix("avatar-") not in replaced
+    ]
+    if not others or not folder.is_dir():
+        return
+    old = load_arrays(folder)
+    if set(old) != set(trained.dresser) or any(
+        not torch.equal(old[name], value) for name, value in trained.dresser.items()
+    ):
+        raise TrainingError(
+            f"{folder.name!r} would be replaced, but {', '.join(others)} wear it",
+            "give another --name, export all people of the run, or remove those avatars first",
+        )
 
 
-def _avatar_manifest(trained: TrainedDressing, person: int, dresser_id: str) -> Manifest:
+def _dresser_manifest(trained: TrainedDressing, dresser_id: str) -> Manifest:
+    people = trained.people
+    licences = sorted({capture.description.licence for capture in people.captures})
+    count = len(people.captures)
+    return Manifest(
+        kind="dresser",
+        id=dresser_id,
+        name=f"Dresser of {count} people" if count > 1 else f"Dresser of {people.ids[0]}",
+        licence=" AND ".join(licences),
+        architecture=trained.architecture.to_plain(),
+        recipe=trained.recipe,
+        data={
+            "captures": [_capture_facts(people, i) for i in range(count)],
+            "training_frames": [d for capture in people.captures for d in capture.digests("train")],
+        },
+        metrics=trained.figures,
+    )
+
+
+def _avatar_manifest(trained: TrainedDressing, person: int, dresser: Manifest) -> Manifest:
     people = trained.people
     capture = people.captures[person]
     texture = trained.textures[person]
+    largest = _largest_crop(trained, person)
     return Manifest(
         kind="avatar",
         id=f"avatar-{people.ids[person]}",
@@ -245,15 +305,26 @@ def _avatar_manifest(trained: TrainedDressing, person: int, dresser_id: str) -> 
             "texture_channels": texture.shape[0],
             "texture_size": texture.shape[1],
             "betas": [round(float(b), 5) for b in capture.betas],
-        },
-        requirements={"body": capture.description.body, "dresser": dresser_id},
+            "dresser_digest": package_digest(dresser),
+            "dresser_delta": trained.trainable == "delta",
+        }
+        | ({"largest_crop": largest} if largest != MAX_SIZE else {}),
+        requirements={"body": capture.description.body, "dresser": dresser.id},
         recipe=trained.recipe,
         data={
             "captures": [_capture_facts(people, person)],
             "training_frames": capture.digests("train"),
         },
         metrics=trained.figures,
+        format=PACKAGE_FORMAT_DELTA if trained.trainable == "delta" else PACKAGE_FORMAT,
     )
+
+
+def _largest_crop(trained: TrainedDressing, person: int) -> int:
+    """Return the network resolution up to which the training showed a whole person's scale."""
+    side = max(trained.people.captures[person].description.image_size)
+    finest = float(trained.recipe["data"].get("finest", 1.0))
+    return max(MAX_SIZE, min(int(side / max(finest, 1.0)), LARGEST_CROP) // MULTIPLE * MULTIPLE)
 
 
 def _capture_facts(people: People, person: int) -> dict[str, Any]:
@@ -275,6 +346,10 @@ def _last_figures(run: Path) -> dict[str, float]:
             held = {k: v for k, v in entry.items() if k.startswith("held-out/")}
             figures = held or figures
     return {name: round(value, 4) for name, value in figures.items() if value == value}  # noqa: PLR0124 - NaN is not JSON
+
+
+def _listed(libraries: Iterable[Path]) -> str:
+    return ", ".join(dict.fromkeys(map(str, libraries)))
 
 
 def _half(value: Tensor) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +21,9 @@ from training.dressing_recipe import (
     DressingSchedule,
 )
 from training.dressing_training import DressingTraining
-from training.export import preview_pose, read_run, renderer, write_packages
+from training.export import export_dressing, read_run, renderer, write_packages
 from training.plain_texture import write_plain_texture
+from training.preview import preview_pose
 
 from .toy_people import BODY_ID, write_toy_capture
 
@@ -73,7 +76,7 @@ def test_packages_hold_the_running_average_up_to_rounding(trained):
 
 
 def test_packages_say_what_they_were_trained_on(trained):
-    library, captures, _, _ = trained
+    library, captures, _, training = trained
     people = People.open(captures, library)
     avatar, dresser = (read_manifest(library / n) for n in ("avatar-toy-0", "dresser-toys"))
     assert avatar.data["training_frames"] == people.captures[0].digests("train")
@@ -83,7 +86,7 @@ def test_packages_say_what_they_were_trained_on(trained):
     assert avatar.licence == "CC0-1.0"
     assert avatar.architecture["betas"] == pytest.approx(people.captures[0].betas, abs=1e-4)
     assert avatar.recipe["steps"] == 6
-    assert avatar.recipe["weights"]["l1"] == 20.0
+    assert avatar.recipe["weights"]["l1"] == training.recipe.weights.l1
     assert "held-out/psnr_box" in avatar.metrics
 
 
@@ -167,6 +170,108 @@ def test_a_run_of_other_captures_is_refused(trained):
         read_run(out, People.open(captures[::-1], library))
     with pytest.raises(TrainingError, match="no checkpoint"):
         read_run(Path(out) / "nothing", People.open(captures, library))
+
+
+# --- phase 2: one person, whose dresser is the shared one, nearly the shared one, or their own
+
+
+def phase_two(run, trainable, moved=()):
+    """Return a run's outcome as a phase 2 of its second person that moved some tensors."""
+    people = replace(run.people, captures=run.people.captures[1:])
+    recipe = {**run.recipe, "optimiser": {**run.recipe["optimiser"], "trainable": trainable}}
+    dresser = {
+        name: value + 0.25 if any(name.startswith(part) for part in moved) else value
+        for name, value in run.dresser.items()
+    }
+    textures = [run.textures[1] * 0.5]
+    return replace(run, people=people, recipe=recipe, dresser=dresser, textures=textures)
+
+
+def content(library):
+    return {path: path.read_bytes() for path in library.rglob("*") if path.is_file()}
+
+
+def test_an_avatar_with_a_delta_goes_into_a_library_that_others_share(trained, tmp_path):
+    library, captures, out, _ = trained
+    run = phase_two(read_run(out, People.open(captures, library)), "delta", ["rgb_head.3.bias"])
+    folder = tmp_path / "library"
+    shutil.copytree(library, folder)
+    before = content(folder)
+    assert write_packages(run, folder) == [folder / "avatar-toy-1"]
+    after = content(folder)
+    changed = {path.parent.name for path in before if before[path] != after[path]}
+    assert changed == {"avatar-toy-1"}
+    assert set(after) == set(before)
+    manifest = read_manifest(folder / "avatar-toy-1")
+    assert manifest.requirements["dresser"] == "dresser-toys"
+    assert manifest.data["training_frames"] == run.people.captures[0].digests("train")
+    assert "held-out/psnr_box" in manifest.metrics
+    capture = run.people.captures[0]
+    body, camera = capture.posed_body(0), capture.camera(0)
+    ours = renderer(run, 0).render(body, camera)
+    shipped = AvatarRenderer.load(folder, "avatar-toy-1").render(body, camera)
+    assert all(np.array_equal(ours[name], shipped[name]) for name in ours)
+
+
+def test_an_avatar_may_lie_in_another_library_than_its_dresser(trained, tmp_path):
+    library, captures, out, _ = trained
+    run = phase_two(read_run(out, People.open(captures, library)), "delta", ["mask_head"])
+    written = write_packages(run, tmp_path, libraries=(tmp_path, library))
+    assert [path.name for path in written] == ["avatar-toy-1"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["avatar-toy-1"]
+    AvatarRenderer.load([tmp_path, library], "avatar-toy-1")
+
+
+def test_a_texture_alone_requires_the_dresser_as_it_was(trained, tmp_path):
+    library, captures, out, _ = trained
+    whole = read_run(out, People.open(captures, library))
+    run = phase_two(whole, "texture")
+    write_packages(run, tmp_path, libraries=[library])
+    assert set(load_arrays(tmp_path / "avatar-toy-1")) == {"texture"}
+    moved = phase_two(whole, "texture", ["rgb_head.3.bias"])
+    with pytest.raises(TrainingError, match=r"'dresser-toys', differs in 1 tensors"):
+        write_packages(moved, tmp_path, libraries=[library])
+
+
+def test_a_phase_two_whose_statistics_moved_is_not_exported_as_a_delta(trained, tmp_path):
+    library, captures, out, _ = trained
+    run = phase_two(
+        read_run(out, People.open(captures, library)), "delta", ["unet.encoder.bn1.running_mean"]
+    )
+    with pytest.raises(TrainingError, match="differs in 1 tensors"):
+        write_packages(run, tmp_path, libraries=[library])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_dresser_of_ones_own_gets_ones_own_name(trained, tmp_path):
+    library, captures, out, _ = trained
+    run = phase_two(read_run(out, People.open(captures, library)), "all", ["unet"])
+    folder = tmp_path / "library"
+    shutil.copytree(library, folder)
+    written = write_packages(run, folder)
+    assert [path.name for path in written] == ["dresser-toy-1", "avatar-toy-1"]
+    assert read_manifest(written[1]).requirements["dresser"] == "dresser-toy-1"
+    assert content(folder / "dresser-toys").keys() == {
+        folder / "dresser-toys" / path.name for path in (library / "dresser-toys").iterdir()
+    }
+
+
+def test_a_dresser_is_not_pulled_from_under_other_avatars(trained, tmp_path):
+    library, captures, out, _ = trained
+    run = phase_two(read_run(out, People.open(captures, library)), "all", ["unet"])
+    folder = tmp_path / "library"
+    shutil.copytree(library, folder)
+    before = content(folder)
+    with pytest.raises(TrainingError, match="avatar-toy-0 wear it"):
+        write_packages(run, folder, "toys")
+    assert content(folder) == before
+
+
+def test_the_command_finds_body_and_dresser_in_the_shared_library(trained, tmp_path, capsys):
+    library, captures, out, _ = trained
+    assert export_dressing(out, captures, tmp_path, name="mine", ids=["toy-0"], shared=library) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["avatar-toy-0", "dresser-mine"]
+    assert "avatar-toy-0: 0." in capsys.readouterr().out
 
 
 def test_the_preview_pose_is_a_pose():
