@@ -143,7 +143,7 @@ class Vgg19Distance(PerceptualDistance):
         layers = list(torchvision.models.vgg19(weights=None).features.children())
         self.network = nn.Sequential(*layers[: last + 1])
         expected = self.network.state_dict()
-        given = _read_weights(weights)
+        given = read_weights(weights)
         try:
             self.network.load_state_dict({name: given[f"features.{name}"] for name in expected})
         except (KeyError, RuntimeError) as error:
@@ -199,7 +199,7 @@ def lite0_weights() -> dict[str, Tensor]:
 
     folder = Path(inspect.getfile(package)).parent / "models"
     path = next(folder.glob("efficientnet-lite0-*.pth"))
-    given = _read_weights(path)
+    given = read_weights(path)
     expected = timm.create_model("tf_efficientnet_lite0", pretrained=False).state_dict()
     shapes = [tuple(tensor.shape) for tensor in given.values()]
     if shapes != [tuple(tensor.shape) for tensor in expected.values()]:
@@ -215,7 +215,12 @@ def _unit_channels(features: Tensor) -> Tensor:
     return features * features.square().sum(dim=1, keepdim=True).add(1e-4).rsqrt()
 
 
-def _read_weights(path: Path) -> Mapping[str, Tensor]:
+def read_weights(path: Path) -> Mapping[str, Tensor]:
+    """Return a state dict from a .safetensors file, or a .pth file read without executing it.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

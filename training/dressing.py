@@ -1,7 +1,7 @@
 """`dressform train dressing`: one dresser for several people, and each person's neural texture.
 
-Source: StylePeople supplementary, sections 1.2 and 1.3, phase 1; the adversaries come with the
-next version. A stage writes into its run's folder: recipe.json (the recipe as run),
+Source: StylePeople supplementary, sections 1.2 and 1.3. Phase 1 trains many people together,
+phase 2 one person; both are this command with another recipe. A stage writes into its run's folder: recipe.json (the recipe as run),
 checkpoint.pt, log.jsonl, samples/ and tensorboard/. `dressform export dressing` turns it into
 packages.
 """
@@ -20,16 +20,18 @@ from blender_addon.contract.errors import TrainingError
 from models.dresser import DresserConfig
 from models.memory import keep_freed_memory
 from models.package import DEFAULT_LIBRARY
+from training.adversaries import DressingAdversaries
 from training.captures import find_captures
 from training.checkpoint import CHECKPOINT_FILE
 from training.dressing_recipe import (
     DressingData,
     DressingOptimiser,
     DressingRecipe,
+    DressingRefinement,
     DressingSchedule,
 )
 from training.dressing_training import DressingTraining
-from training.losses import DressingWeights
+from training.losses import DressingWeights, Term, without
 
 
 def train_dressing(
@@ -40,7 +42,10 @@ def train_dressing(
     weights: DressingWeights = DressingWeights(),  # noqa: B008
     optimiser: DressingOptimiser = DressingOptimiser(),  # noqa: B008
     schedule: DressingSchedule = DressingSchedule(),  # noqa: B008
+    adversaries: DressingAdversaries = DressingAdversaries(),  # noqa: B008
+    refine: DressingRefinement = DressingRefinement(),  # noqa: B008
     vgg19: Path | None = None,
+    vggface: Path | None = None,
     perceptual_stages: tuple[int, ...] = (0, 1, 2, 3),
     seed: int = 0,
     library: Path = DEFAULT_LIBRARY,
@@ -50,7 +55,9 @@ def train_dressing(
     minutes: float | None = None,
     stop_after: float | None = None,
     overfit: int = 0,
+    ablate: list[Term] | None = None,
     device: str = "auto",
+    devices: int = 1,
     threads: int = 2,
 ) -> int:
     """Train avatars and the dresser that they share.
@@ -63,7 +70,10 @@ def train_dressing(
         weights: of the losses.
         optimiser: Adam, running average, first values.
         schedule: how long the stage is, and how its rates fall.
+        adversaries: the discriminators.
+        refine: body fits as parameters.
         vgg19: torchvision's VGG19 weights (.pth, .safetensors).
+        vggface: VGG-Face's weights (.pth, .safetensors).
         perceptual_stages: stages of the offline perceptual distance.
         seed: of first values and crops.
         library: where the captures' body lies.
@@ -75,18 +85,23 @@ def train_dressing(
         stop_after: stop with a checkpoint after so many minutes of this session; the schedule
             stays as planned.
         overfit: train on so many frames in all, to see that the loop learns.
+        ablate: train without these terms.
         device: "auto", "cpu", "cuda" or "cuda:0".
-        threads: of torch on the CPU.
+        devices: processes that train together, one a device; each takes `data.batch` crops.
+        threads: of torch on the CPU, in each process.
     """
     if minutes is not None:
         schedule = replace(schedule, minutes=minutes)
     recipe = DressingRecipe(
         architecture=architecture,
         data=data,
-        weights=weights,
+        weights=without(weights, ablate or ()),
         optimiser=optimiser,
         schedule=schedule,
+        adversaries=adversaries,
+        refine=refine,
         vgg19=vgg19,
+        vggface=vggface,
         perceptual_stages=tuple(perceptual_stages),
         seed=seed,
     )
@@ -94,16 +109,20 @@ def train_dressing(
     torch.set_num_threads(threads)
     keep_freed_memory()
     training = DressingTraining(
-        recipe, chosen, out, library=library, device=device, overfit=overfit
+        recipe, chosen, out, library=library, device=device, devices=devices, overfit=overfit
     )
     if resume == "never" and (out / CHECKPOINT_FILE).exists():
         raise TrainingError(f"{out} already holds a checkpoint", "resume it, or give another --out")
     if not training.resume():
         training.start(init_from, plain_textures)
-    print(f"{out}: {len(chosen)} people, step {training.step}, {training.device}")  # noqa: T201
+    first = training.processes.is_first
+    if first:
+        print(f"{out}: {len(chosen)} people, step {training.step}, {training.device}")  # noqa: T201
     # Ctrl-C and a polite kill end the session like --stop_after: with a checkpoint.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: training.stopping.set())
-    training.run(stop_after=stop_after, progress=sys.stderr.isatty())
-    print(f"{out}: step {training.step}, {training.seconds / 60:.1f} minutes of training")  # noqa: T201
+    training.run(stop_after=stop_after, progress=first and sys.stderr.isatty())
+    if first:
+        minutes_made = training.seconds / 60
+        print(f"{out}: step {training.step}, {minutes_made:.1f} minutes of training")  # noqa: T201
     return 0

@@ -65,11 +65,15 @@ class DressingModel(nn.Module):
         """Dress the crops of a batch."""
         return self.dresser(self.features(batch))
 
-    def mipmap_penalty(self, people: Sequence[int], *, normalised: bool = True) -> Tensor:
-        """Return L_mipmap, averaged over the textures of some people."""
+    def mipmap_penalty(self, batch: Batch, *, normalised: bool = True) -> Tensor:
+        """Return L_mipmap, averaged over the textures that a batch's crops wear."""
         textures = self.each_texture()
-        penalties = [textures[i].mipmap_penalty(normalised=normalised) for i in people]
-        return torch.stack(penalties).mean()
+        crops = torch.bincount(batch.texture, minlength=len(batch.people)).tolist()
+        penalties = [
+            count * textures[person].mipmap_penalty(normalised=normalised)
+            for person, count in zip(batch.people, crops, strict=True)
+        ]
+        return torch.stack(penalties).sum() / len(batch.texture)
 
     def freeze_statistics(self) -> None:
         """Make batch normalisation use its running statistics, as rendering does."""

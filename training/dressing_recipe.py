@@ -12,7 +12,19 @@ from pathlib import Path  # noqa: TC003 - jsonargparse reads the annotations
 from typing import Any, Literal
 
 from models.dresser import STRIDE, DresserConfig
+from training.adversaries import DressingAdversaries
 from training.losses import DressingWeights
+
+GROUPS = (
+    "architecture",
+    "data",
+    "weights",
+    "optimiser",
+    "schedule",
+    "adversaries",
+    "refine",
+)
+"""The groups of a recipe, each a dataclass."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +63,13 @@ class DressingOptimiser:
     """Adam for textures and dresser.
 
     Attributes:
+        trainable: "all"; "delta": textures and those parts of the dresser that an avatar's package
+            can carry by itself (`models.dresser_delta`); "texture": textures alone, for people
+            who share a dresser that stays as it is.
         texture_rate: learning rate of the textures (the paper's 5e-2 inflates them early on).
         dresser_rate: learning rate of R.
         beta1: decay of the first moment; the paper's is 0.5.
-        clip: largest norm of the dresser's gradient.
+        clip: largest norm of the dresser's gradient; 0 is no limit.
         average: decay a step of the exponential average of weights that is exported; 0 is none.
         average_every: steps between updates of the average.
         warm_start: steps that fit a plain RGB texture first, which becomes three channels.
@@ -62,11 +77,12 @@ class DressingOptimiser:
         texture_size: side of the finest level, a power of two; the paper's 512.
     """
 
-    texture_rate: float = 1e-2
+    trainable: Literal["all", "delta", "texture"] = "all"
+    texture_rate: float = 3e-3
     dresser_rate: float = 1e-3
     beta1: float = 0.9
     clip: float = 5.0
-    average: float = 0.995
+    average: float = 0.98
     average_every: int = 4
     warm_start: int = 60
     texture_deviation: float = 0.05
@@ -92,6 +108,8 @@ class DressingSchedule:
             statistics, as rendering does.
         report_minutes: minutes between sample grids.
         checkpoint_minutes: minutes between checkpoints.
+        explosion: the training stops when its losses against the truth, smoothed over steps, are
+            so many times their lowest value; 0 is never.
     """
 
     steps: int | None = None
@@ -103,6 +121,7 @@ class DressingSchedule:
     freeze_statistics: float = 0.8
     report_minutes: float = 4.0
     checkpoint_minutes: float = 3.0
+    explosion: float = 10.0
 
     def progress(self, step: int, seconds: float) -> float:
         """Return how much of the stage is done, 0…1."""
@@ -117,6 +136,27 @@ class DressingSchedule:
         rest = (progress - self.decay_from) / (1.0 - self.decay_from)
         share = 1.0 - rest if self.decay == "linear" else 0.5 + 0.5 * math.cos(math.pi * rest)
         return self.floor + (1.0 - self.floor) * share
+
+
+@dataclass(frozen=True, kw_only=True)
+class DressingRefinement:
+    """Body fits as parameters, for captures whose poses were estimated (phase 2).
+
+    Attributes:
+        enabled: whether poses, shape and cameras of the training frames are refined.
+        start: share of the stage before they move: the texture has to say something first.
+        stop: share of the stage after which they stay.
+        pose_rate: learning rate of rotations (radians) and of the translation (metres).
+        betas_rate: of the shape coefficients.
+        camera_rate: of the camera's rotation and position.
+    """
+
+    enabled: bool = False
+    start: float = 0.2
+    stop: float = 0.9
+    pose_rate: float = 5e-4
+    betas_rate: float = 1e-3
+    camera_rate: float = 2e-4
 
 
 def plain(settings: Any) -> dict[str, Any]:
@@ -137,7 +177,10 @@ class DressingRecipe:
         weights: of the losses.
         optimiser: Adam and the running average.
         schedule: how long, and how the rates fall.
+        adversaries: the discriminators.
+        refine: body fits as parameters.
         vgg19: torchvision's VGG19 weights; the offline distance stands in without them.
+        vggface: VGG-Face's weights; the offline distance on face crops stands in without them.
         perceptual_stages: stages of the offline distance.
         seed: of first values and crops.
     """
@@ -147,15 +190,18 @@ class DressingRecipe:
     weights: DressingWeights = field(default_factory=DressingWeights)
     optimiser: DressingOptimiser = field(default_factory=DressingOptimiser)
     schedule: DressingSchedule = field(default_factory=DressingSchedule)
+    adversaries: DressingAdversaries = field(default_factory=DressingAdversaries)
+    refine: DressingRefinement = field(default_factory=DressingRefinement)
     vgg19: Path | None = None
+    vggface: Path | None = None
     perceptual_stages: tuple[int, ...] = (0, 1, 2, 3)
     seed: int = 0
 
     def to_plain(self) -> dict[str, Any]:
         """Return values for JSON."""
-        groups = ("architecture", "data", "weights", "optimiser", "schedule")
-        return {name: plain(getattr(self, name)) for name in groups} | {
-            "vgg19": str(self.vgg19) if self.vgg19 else None,
+        files = ("vgg19", "vggface")
+        return {name: plain(getattr(self, name)) for name in GROUPS} | {
+            **{name: str(getattr(self, name)) if getattr(self, name) else None for name in files},
             "perceptual_stages": list(self.perceptual_stages),
             "seed": self.seed,
         }

@@ -6,15 +6,10 @@ import json
 import threading
 import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
-from lightning_fabric import Fabric
-
-from blender_addon.contract.errors import TrainingDiverged, TrainingError
-from models.dresser import autocast_dtype
+from blender_addon.contract.errors import TrainingError
 from models.package import DEFAULT_LIBRARY
-from models.perceptual import perceptual_distance
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.dressing_data import Batch, People, load_frames, make_batch
 from training.dressing_model import DressingModel, RunningAverage, average_state
@@ -24,23 +19,15 @@ from training.dressing_start import (
     start_from_kept_textures,
     start_from_plain_textures,
 )
-from training.losses import (
-    NEUTRAL_GREY,
-    composite,
-    composite_l1,
-    composite_premultiplied,
-    dice_loss,
-    mask_entropy,
-    weighted_sum,
-)
+from training.dressing_step import DressingStep
 from training.prefetch import Prefetcher
+from training.processes import Processes, start_fabric
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from models.dresser import Dressed
-    from models.perceptual import PerceptualDistance
     from training.dressing_data import Frame
     from training.dressing_recipe import DressingRecipe
 
@@ -76,6 +63,7 @@ class DressingTraining:
         out: the run's folder.
         library: where the body lies.
         device: "auto", "cpu", "cuda", "cuda:0".
+        devices: processes; each takes `data.batch` crops a step.
         overfit: train on so many frames in all; 0 for all there are.
     """
 
@@ -87,6 +75,7 @@ class DressingTraining:
         *,
         library: Path = DEFAULT_LIBRARY,
         device: str = "auto",
+        devices: int = 1,
         overfit: int = 0,
     ) -> None:
         if not (recipe.schedule.steps or recipe.schedule.minutes):
@@ -96,32 +85,19 @@ class DressingTraining:
         self.people = People.open(list(captures), library)
         self.frames = self._read_frames(overfit)
         self.held_out = load_frames(self.people, "held-out", HELD_OUT_FRAMES)
-        self.fabric = _fabric(device)
+        self.fabric = start_fabric(device, devices)
+        self.processes = Processes(self.fabric)
         self.device = self.fabric.device
-        model = DressingModel(
-            recipe.architecture,
-            len(self.frames),
-            texture_size=recipe.optimiser.texture_size,
-            deviation=recipe.optimiser.texture_deviation,
-            seed=recipe.seed,
-        )
-        groups = [
-            {"params": list(model.dresser.parameters()), "lr": recipe.optimiser.dresser_rate},
-            {"params": list(model.textures.parameters()), "lr": recipe.optimiser.texture_rate},
-        ]
-        adam = torch.optim.Adam(groups, betas=(recipe.optimiser.beta1, 0.999), fused=True)
-        self.model = model.to(self.device)
-        # Only the network runs in mixed precision: UVs and textures need all their bits.
-        self.dresser = self.fabric.setup_module(self.model.dresser)
-        # Fabric returns what it was given, wrapped; its type says one or many.
-        self.optimiser = cast("torch.optim.Optimizer", self.fabric.setup_optimizers(adam))
+        self.stepper = DressingStep(recipe, len(self.frames), self.fabric, self.processes)
         self.average: RunningAverage | None = None
-        self.distance: PerceptualDistance = perceptual_distance(
-            recipe.vgg19, stages=recipe.perceptual_stages
-        ).to(self.device)
         self.step = 0
         self.seconds = 0.0
         self.stopping = threading.Event()
+
+    @property
+    def model(self) -> DressingModel:
+        """The dresser and the textures as they are trained."""
+        return self.stepper.model
 
     def resume(self) -> bool:
         """Go on from the run's checkpoint, if there is one.
@@ -138,12 +114,12 @@ class DressingTraining:
                 "give the same captures in the same order, or another --out with --init-from",
             )
         try:
-            self.model.load_state_dict(state["model"])
-        except RuntimeError as error:
+            self.stepper.load(state)
+        except (RuntimeError, ValueError) as error:
             raise TrainingError(
-                f"{self.out}: the checkpoint is of another architecture", "give another --out"
+                f"{self.out}: the checkpoint is of another architecture or has other losses",
+                "give the recipe that it was run with, or another --out with --init-from",
             ) from error
-        self.optimiser.load_state_dict(state["optimiser"])
         self.step, self.seconds = int(state["step"]), float(state["seconds"])
         self._start_average()
         if self.average is not None and state["average"] is not None:
@@ -167,6 +143,8 @@ class DressingTraining:
             seed=self.recipe.seed,
             leave=started,
         )
+        # Every process fitted the same; rounding may differ between machines.
+        self.processes.copy_first(list(self.model.state_dict().values()))
         self._start_average()
 
     def run(self, *, stop_after: float | None = None, progress: bool = False) -> list[float]:
@@ -206,6 +184,9 @@ class DressingTraining:
         Raises:
             TrainingDiverged: a loss or gradient is not finite; the last checkpoint stays.
         """
+        if not self.processes.is_first:
+            yield from self._iterate(None, stop_after)
+            return
         self.out.mkdir(parents=True, exist_ok=True)
         recipe_text = json.dumps(self.recipe.to_plain(), indent=1)
         (self.out / RECIPE_FILE).write_text(recipe_text + "\n", encoding="utf-8")
@@ -217,56 +198,26 @@ class DressingTraining:
             report.close()
 
     def save(self) -> None:
-        """Write the checkpoint."""
-        state = {
-            "people": self.people.ids,
-            "digests": self._digests(),
-            "step": self.step,
-            "seconds": self.seconds,
-            "model": self.model.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "average": None if self.average is None else self.average.values,
-        }
-        save_checkpoint(self.out, state)
+        """Write the checkpoint; of several processes the first does."""
+        if self.processes.is_first:
+            state = self.stepper.to_plain() | {
+                "people": self.people.ids,
+                "digests": self._digests(),
+                "step": self.step,
+                "seconds": self.seconds,
+                "average": None if self.average is None else self.average.values,
+            }
+            save_checkpoint(self.out, state)
+        self.processes.wait()
 
-    def losses(self, batch: Batch) -> dict[str, torch.Tensor]:
-        """Dress a batch and return each loss by its name in the weights."""
-        painted: Dressed = self.dresser(self.model.features(batch))
-        # Outside the frame truth is unknown: nothing is compared there.
-        dressed = painted._replace(masks=painted.masks * batch.captured)
-        weights = self.recipe.weights
-        parts = {
-            "l1": composite_l1(
-                dressed,
-                batch.colour,
-                batch.masks,
-                background=batch.background,
-                face_hands=weights.face_hands,
-            )
-        }
-        if weights.perceptual:
-            predicted = composite(dressed.rgb, dressed.masks[:, :1], NEUTRAL_GREY)
-            true = composite_premultiplied(batch.colour, batch.masks[:, :1], NEUTRAL_GREY)
-            parts["perceptual"] = self.distance(predicted, true)
-        if weights.segmentation:
-            parts["segmentation"] = dice_loss(dressed.masks, batch.masks)
-        if weights.mask_entropy:
-            parts["mask_entropy"] = mask_entropy(dressed.masks, batch.masks)
-        if weights.mipmap:
-            parts["mipmap"] = self.model.mipmap_penalty(batch.people)
-        return parts
-
-    def _iterate(self, report: Report, stop_after: float | None) -> Iterator[StepReport]:
+    def _iterate(self, report: Report | None, stop_after: float | None) -> Iterator[StepReport]:
         schedule = self.recipe.schedule
         session = self.seconds
         next_report = self.seconds + 60 * schedule.report_minutes
         next_save = self.seconds + 60 * schedule.checkpoint_minutes
-        make = lambda step: make_batch(  # noqa: E731
-            self.people, self.frames, self.recipe.data, self.recipe.seed, step
-        )
-        with Prefetcher(make, self.step) as prefetcher:
+        with Prefetcher(self._batch, self.step) as prefetcher:
             batches = iter(prefetcher)
-            while schedule.progress(self.step, self.seconds) < 1.0 and not self.stopping.is_set():
+            while schedule.progress(self.step, self.seconds) < 1.0 and not self._told_to_stop():
                 if stop_after and self.seconds - session > 60 * stop_after:
                     break
                 try:
@@ -275,71 +226,72 @@ class DressingTraining:
                     self.save()
                     raise
                 if self.seconds >= next_save:
-                    self.save()
+                    if not self.stepper.watch.in_doubt:
+                        self.save()
                     next_save = self.seconds + 60 * schedule.checkpoint_minutes
                 if self.seconds >= next_report:
-                    self._look(report)
+                    if report is not None:
+                        self._look(report)
                     next_report = self.seconds + 60 * schedule.report_minutes
         self.save()
 
-    def _timed_step(self, batches: Iterator[Batch], report: Report) -> Iterator[StepReport]:
-        """Make one step; the clock stands while the caller has the turn."""
+    def _timed_step(self, batches: Iterator[Batch], report: Report | None) -> Iterator[StepReport]:
+        """Make one step; the clock stands while the caller has the turn.
+
+        A caller that leaves in the middle of a step waits for its end: half a step has moved the
+        running statistics already, and a session must end where another can go on exactly.
+        """
         started = time.monotonic()
         batch = next(batches)
         waited = time.monotonic() - started
-        spent, parts = waited, self._train_step(batch)
+        spent, left = waited, False
+        parts = self.stepper.make(
+            batch, self.step, self.recipe.schedule.progress(self.step, self.seconds)
+        )
         while True:
             started = time.monotonic()
             values = next(parts)
             spent += time.monotonic() - started
             if values is not None:
                 break
-            yield self._report(None)
-        self.seconds += spent
-        values["seconds"], values["data_share"] = spent, waited / spent
-        if self.step % LOG_EVERY == 0:
-            values["steps_per_second"] = self.step / max(self.seconds, 1e-9)
+            if not left:
+                try:
+                    yield self._report(None)
+                except GeneratorExit:
+                    left = True
+        self._count_step(values, spent, waited)
+        if self.step % LOG_EVERY == 0 and report is not None:
             report.scalars(self.step, values)
+        if left:
+            raise GeneratorExit
         yield self._report(values)
+
+    def _count_step(self, values: dict[str, float], spent: float, waited: float) -> None:
+        self.step += 1
+        every = self.recipe.optimiser.average_every
+        if self.average is not None and self.step % every == 0:
+            self.average.update(self.model, self.step, every)
+        times = self.processes.average({"seconds": spent, "data_share": waited / spent})
+        # The mean of all processes, so that their schedules stay the same.
+        self.seconds += times["seconds"]
+        values |= times
+        values["steps_per_second"] = self.step / max(self.seconds, 1e-9)
+
+    def _batch(self, step: int) -> Batch:
+        data, count = self.recipe.data, self.processes.count
+        together = replace(
+            data, batch=count * data.batch, people_per_batch=count * data.people_per_batch
+        )
+        share = (self.processes.rank, count)
+        return make_batch(self.people, self.frames, together, self.recipe.seed, step, share=share)
+
+    def _told_to_stop(self) -> bool:
+        told = self.processes.average({"stop": float(self.stopping.is_set())})
+        return told["stop"] > 0
 
     def _report(self, values: dict[str, float] | None) -> StepReport:
         done = self.recipe.schedule.progress(self.step, self.seconds)
         return StepReport(self.step, self.seconds, done, values)
-
-    def _train_step(self, batch: Batch) -> Iterator[dict[str, float] | None]:
-        """Make a step; yields None before the backward pass, and the step's values at the end."""
-        recipe = self.recipe
-        progress = recipe.schedule.progress(self.step, self.seconds)
-        factor = recipe.schedule.factor(progress)
-        warm = min(1.0, (self.step + 1) / max(recipe.schedule.warm_up, 1))
-        rates = (recipe.optimiser.dresser_rate * warm, recipe.optimiser.texture_rate)
-        for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
-            group["lr"] = rate * factor
-        batch = self._on_device(batch)
-        self.model.train()
-        if progress >= recipe.schedule.freeze_statistics:
-            self.model.freeze_statistics()
-        parts = self.losses(batch)
-        loss = weighted_sum(parts, recipe.weights)
-        yield None
-        self.optimiser.zero_grad(set_to_none=True)
-        self.fabric.backward(loss)
-        norm = torch.nn.utils.clip_grad_norm_(
-            self.model.dresser.parameters(), recipe.optimiser.clip
-        )
-        values = {f"loss/{name}": part.item() for name, part in parts.items()}
-        values |= {"loss": loss.item(), "gradient": norm.item(), "rate": factor}
-        if not all(map(_finite, values.values())):
-            raise TrainingDiverged(
-                f"step {self.step}: a loss or gradient is not finite; the checkpoint in "
-                f"{self.out} is from before"
-            )
-        self.optimiser.step()
-        self.step += 1
-        every = recipe.optimiser.average_every
-        if self.average is not None and self.step % every == 0:
-            self.average.update(self.model, self.step, every)
-        yield values
 
     def _look(self, report: Report) -> None:
         shown = [held or own for held, own in zip(self.held_out, self.frames, strict=True)]
@@ -348,7 +300,7 @@ class DressingTraining:
 
         def dress(batch: Batch) -> Dressed:
             with self.fabric.autocast():
-                return model(self._on_device(batch))
+                return model(self.fabric.to_device(batch))
 
         figures, picture = look(dress, self.people, shown, self.recipe.data.size)
         report.scalars(self.step, figures | {"minutes": self.seconds / 60})
@@ -363,9 +315,6 @@ class DressingTraining:
         model.load_state_dict(average_state(self.model.state_dict(), average))
         return model.eval()
 
-    def _on_device(self, batch: Batch) -> Batch:
-        return self.fabric.to_device(batch)
-
     def _start_average(self) -> None:
         if self.recipe.optimiser.average:
             self.average = RunningAverage(self.model, self.recipe.optimiser.average)
@@ -379,19 +328,3 @@ class DressingTraining:
 
     def _digests(self) -> list[str]:
         return [capture.digest for capture in self.people.captures]
-
-
-def _fabric(device: str) -> Fabric:
-    accelerator, _, index = device.partition(":")
-    if accelerator == "auto":
-        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
-    dtype = autocast_dtype(torch.device(accelerator))
-    return Fabric(
-        accelerator=accelerator,
-        devices=[int(index)] if index else 1,
-        precision="bf16-mixed" if dtype is not None else "32-true",
-    )
-
-
-def _finite(value: float) -> bool:
-    return value - value == 0.0

@@ -6,42 +6,109 @@ background: the straight colour outside the person has no meaning.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from blender_addon.contract.errors import TrainingError
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from models.dresser import Dressed
 
 NEUTRAL_GREY = 200 / 255
 """The background of everything that is looked at or measured."""
 
 
+Norm = Literal["rms", "written"]
+"""How ‖·‖₂ of a texture's level or of a map of scores is taken: as the paper writes it, or as a
+root mean square, so that one weight holds for every resolution."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DressingWeights:
-    """How much each loss counts.
+    """How much each loss counts; 0 switches it off, at no cost.
 
     The paper's own weights (StylePeople, Table 1) belong to the scale of VGG19's loss; these
     defaults belong to the offline distance.
 
     Attributes:
         l1: absolute difference of composites over random backgrounds.
-        perceptual: perceptual distance of composites over neutral grey.
+        perceptual: perceptual distance of composites over neutral grey (L_vgg).
+        vggface: distance of face crops in VGG-Face's features (L_vggface), when its weights are
+            given.
+        face_perceptual: the offline distance of face crops, when they are not.
         segmentation: Dice loss over foreground, hands and face (L_segm).
         mask_entropy: cross-entropy of the three masks.
+        adversarial: against the discriminator of whole crops (L_adv).
+        adversarial_head: against the discriminator of heads (L_advface).
+        adversarial_hands: against the discriminator of hands (L_advhands).
         mipmap: penalty on the texture's fine levels (L_mipmap).
         face_hands: how many times a pixel of face or hands counts in `l1`; 1 is no preference.
+        norms: "written": ‖·‖₂ of L_mipmap and of the adversarial losses as in the paper; "rms":
+            root mean squares.
     """
 
-    l1: float = 20.0
+    l1: float = 40.0
     perceptual: float = 1.0
+    vggface: float = 0.2
+    face_perceptual: float = 0.2
     segmentation: float = 1.0
-    mask_entropy: float = 1.0
+    mask_entropy: float = 10.0
+    adversarial: float = 0.0
+    adversarial_head: float = 0.0
+    adversarial_hands: float = 0.0
     mipmap: float = 0.02
     face_hands: float = 4.0
+    norms: Norm = "rms"
+
+
+ADVERSARIAL = ("adversarial", "adversarial_head", "adversarial_hands")
+"""The terms that need a discriminator."""
+
+Term = Literal[
+    "perceptual",
+    "face_perceptual",
+    "segmentation",
+    "adversarial",
+    "adversarial_head",
+    "adversarial_hands",
+    "mipmap",
+    "l1",
+    "mask_entropy",
+]
+"""A loss that can be switched off by name. The first seven are Table 1's, the others ours."""
+
+ABLATIONS: dict[Term, tuple[str, ...]] = {
+    "perceptual": ("perceptual",),
+    "face_perceptual": ("vggface", "face_perceptual"),
+    "segmentation": ("segmentation",),
+    "adversarial": ("adversarial",),
+    "adversarial_head": ("adversarial_head",),
+    "adversarial_hands": ("adversarial_hands",),
+    "mipmap": ("mipmap",),
+    "l1": ("l1",),
+    "mask_entropy": ("mask_entropy",),
+}
+"""Term → the weights that are 0 without it."""
+
+
+def without(weights: DressingWeights, terms: Iterable[Term]) -> DressingWeights:
+    """Return weights with some terms switched off.
+
+    Raises:
+        TrainingError: there is no such term.
+    """
+    off: dict[str, Any] = {}
+    for term in terms:
+        if term not in ABLATIONS:
+            raise TrainingError(f"there is no term {term!r}", f"one of {', '.join(ABLATIONS)}")
+        off |= dict.fromkeys(ABLATIONS[term], 0.0)
+    return replace(weights, **off)
 
 
 def composite(colour: Tensor, alpha: Tensor, background: Tensor | float) -> Tensor:
@@ -122,6 +189,41 @@ def composite_l1(
     predicted = composite(dressed.rgb, dressed.masks[:, :1], background)
     true = composite_premultiplied(colour, masks[:, :1], background)
     return weighted_l1(predicted, true, detail_weight(masks, face_hands))
+
+
+def patch_distance(scores: Tensor, target: float, norms: Norm) -> Tensor:
+    """Return ‖target − D‖₂ of each image's map of scores (N, 1, h, w), (N,) in float32."""
+    square = (scores.float() - target).square().flatten(1)
+    total = square.sum(dim=1) if norms == "written" else square.mean(dim=1)
+    # As for the masks' norm: a finite slope where every score is right.
+    return (total + 1e-12).sqrt()
+
+
+def adversarial_loss(drawn: Tensor, images: int, norms: Norm = "written") -> Tensor:
+    """Return L_adv^R = ‖1 − D(Î)‖₂, per image of the batch.
+
+    Args:
+        drawn: (N, 1, h, w) scores of drawn images or of crops of them.
+        images: in the batch. An image's crops add up and a hidden region counts 0, so that the
+            mean over a batch is the mean over its shares.
+        norms: see `Norm`.
+
+    Source: StylePeople supplementary, section 1.2, likewise for head and hands.
+    """
+    return patch_distance(drawn, 1.0, norms).sum() / images
+
+
+def discriminator_loss(drawn: Tensor, true: Tensor, images: int, norms: Norm) -> Tensor:
+    """Return L_adv^D = ‖D(Î)‖₂ + ‖1 − D(I)‖₂, per image of the batch.
+
+    Args:
+        drawn: (N, 1, h, w) scores of drawn images or crops.
+        true: of the captured ones.
+        images: see `adversarial_loss`.
+        norms: see `Norm`.
+    """
+    distance = patch_distance(drawn, 0.0, norms) + patch_distance(true, 1.0, norms)
+    return distance.sum() / images
 
 
 def weighted_sum(parts: dict[str, Tensor], weights: DressingWeights) -> Tensor:

@@ -7,16 +7,21 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blender_addon.contract.errors import TrainingError
 from models.dresser import Dressed
 from training.losses import (
+    ABLATIONS,
     DressingWeights,
+    adversarial_loss,
     composite,
     composite_l1,
     detail_weight,
     dice_loss,
+    discriminator_loss,
     mask_entropy,
     weighted_l1,
     weighted_sum,
+    without,
 )
 
 
@@ -133,3 +138,40 @@ def test_weighted_sum_uses_the_weight_of_each_name():
     parts = {"l1": torch.tensor(2.0), "mipmap": torch.tensor(3.0)}
     weights = DressingWeights(l1=10.0, mipmap=0.5)
     assert float(weighted_sum(parts, weights)) == pytest.approx(21.5)
+
+
+def test_adversarial_losses_by_hand():
+    drawn, true = torch.full((2, 1, 3, 3), 0.25), torch.full((2, 1, 3, 3), 0.5)
+    # ‖1 − ¼‖₂ over nine scores is 3 · ¾, of each of two images.
+    assert float(adversarial_loss(drawn, 2)) == pytest.approx(2.25)
+    expected = 3 * 0.25 + 3 * 0.5
+    assert float(discriminator_loss(drawn, true, 2, "written")) == pytest.approx(expected)
+    assert float(adversarial_loss(drawn, 2, "rms")) == pytest.approx(0.75)
+
+
+def test_a_hidden_crop_counts_nothing():
+    # Three crops in four images: the sum over the crops, shared by the images.
+    assert float(adversarial_loss(torch.zeros(3, 1, 1, 1), 4)) == pytest.approx(0.75)
+
+
+def test_a_right_score_has_a_finite_gradient():
+    scores = torch.ones(1, 1, 2, 2, requires_grad=True)
+    adversarial_loss(scores, 1).backward()
+    assert scores.grad is not None
+    assert torch.isfinite(scores.grad).all()
+
+
+@pytest.mark.parametrize("term", ABLATIONS)
+def test_without_switches_one_term_off(term):
+    everything = DressingWeights(adversarial=1.0, adversarial_head=1.0, adversarial_hands=1.0)
+    ablated = without(everything, [term])
+    changed = {
+        name for name in vars(everything) if getattr(everything, name) != getattr(ablated, name)
+    }
+    assert changed == set(ABLATIONS[term])
+    assert all(getattr(ablated, name) == 0 for name in changed)
+
+
+def test_without_an_unknown_term_is_refused():
+    with pytest.raises(TrainingError, match="no term 'beauty'"):
+        without(DressingWeights(), ["beauty"])

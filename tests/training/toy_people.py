@@ -67,8 +67,7 @@ def write_toy_body(library: Path) -> Path:
             "shapedirs": directions,
             "expressiondirs": directions,
             "weights": weights,
-            # Every joint lies at the body's middle.
-            "J_regressor": np.full((JOINT_COUNT, len(vertices)), 1 / len(vertices)),
+            "J_regressor": _joints_of(vertices),
             "vt": uv,
             "ft": np.array(uv_faces),
             "uv_vertex": vertex_of_uv,
@@ -86,6 +85,17 @@ def write_toy_body(library: Path) -> Path:
     folder = library / BODY_ID
     write_package(folder, Manifest(kind="body", id=BODY_ID, name="Toy", licence="CC0-1.0"), tensors)
     return folder
+
+
+def _joints_of(vertices: np.ndarray) -> np.ndarray:
+    """Place jaw and eyes in the "face", fingers at the "hands", all others in the middle."""
+    regressor = np.full((JOINT_COUNT, len(vertices)), 1 / len(vertices))
+    for joints, near in (
+        (slice(22, 25), vertices[:, 1] > 0.6),
+        (slice(25, JOINT_COUNT), np.abs(vertices - [0.35, 0.0, 0.0]).max(axis=1) < 0.12),
+    ):
+        regressor[joints] = near / near.sum()
+    return regressor
 
 
 def write_toy_capture(
