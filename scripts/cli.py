@@ -34,6 +34,12 @@ COMMANDS: dict[str, Command] = {
         "models.licensed_body:add_body", "bring a licensed SMPL-X file into a library"
     ),
     "dataset people": Command("training.people.dataset:people", "make captures of people"),
+    "dataset characters": Command(
+        "training.people.characters:characters", "write people as kits for Blender characters"
+    ),
+    "dataset import": Command(
+        "training.imports.command:import_capture", "make a capture of a video with body fits"
+    ),
     "dataset benchmark": Command(
         "training.people.benchmark:freeze_benchmark", "freeze the benchmark captures anew"
     ),
@@ -41,8 +47,18 @@ COMMANDS: dict[str, Command] = {
     "train plain-texture": Command(
         "training.plain_texture:train_plain_textures", "fit the baseline that avatars must beat"
     ),
+    "train uv-alone": Command(
+        "training.uv_alone:train_uv_alone", "train the baseline that has no texture"
+    ),
     "export dressing": Command("training.export:export_dressing", "write a training's packages"),
     "evaluate shipped": Command("training.evaluation:evaluate_shipped", "measure shipped avatars"),
+    "evaluate avatar": Command(
+        "training.evaluation_avatar:evaluate_one", "measure an avatar on a capture"
+    ),
+    "evaluate frames": Command(
+        "training.evaluation_frames:evaluate_frames", "measure another method's frames"
+    ),
+    "evaluate looks": Command("training.looks:show_looks", "render sheets of avatars to look at"),
     "bench avatar": Command("scripts.bench:bench_avatar", "time an avatar's frame, part by part"),
 }
 """Every verb; a family's verbs share their first word."""

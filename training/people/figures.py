@@ -93,16 +93,25 @@ class Figure:
         return np.concatenate(parts)
 
 
-def build_figure(identity: Identity, body: Body, assets: Path | None = None) -> Figure:
+def build_figure(
+    identity: Identity, body: Body, assets: Path | None = None, *, skinned_skirts: bool = False
+) -> Figure:
     """Dress a person.
 
     Args:
         identity: who it is.
         body: on the CPU.
         assets: folder of the asset set, for identities that wear pieces of it.
+        skinned_skirts: give skirts weights of their own, for whoever poses by weights alone, and
+            leave out the skin that they hide but cannot be kept above.
     """
     bare = bare_body(body, identity.shape())
     pieces, hidden = _tailored(identity, bare)
+    if skinned_skirts:
+        for number, piece in enumerate(pieces):
+            if piece.skirt is not None:
+                hidden |= piece.skirt.hidden_skin(bare)
+                pieces[number] = Piece(piece.kind, piece.skirt.skinned(), piece.material)
     if identity.assets:
         worn, under = _from_assets(identity, bare, assets)
         pieces += worn

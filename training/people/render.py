@@ -118,7 +118,7 @@ def _render_part(figure: Figure, body: PosedBody, vertices: Floats, camera: Came
     colors = np.empty((len(face), 3), np.float32)
     for piece in np.unique(owner):
         mine = owner == piece
-        look = _look(figure, int(piece), _pixels(static[mine], footprint), static[mine, 11])
+        look = look_of(figure, int(piece), _pixels(static[mine], footprint), static[mine, 11])
         colors[mine] = shade(look, normal[mine], view[mine], openness[mine])
     hands = np.where(owner == 0, smoothstep(0.45, 0.55, static[:, 11]), 0)
     faces = np.where(owner <= 1, face_share(figure.bare, static[:, :3]), 0)
@@ -140,7 +140,8 @@ def _pixels(static: Floats, footprint: float) -> Pixels:
     )
 
 
-def _look(figure: Figure, owner: int, pixels: Pixels, hand: Floats) -> Look:
+def look_of(figure: Figure, owner: int, pixels: Pixels, hand: Floats) -> Look:
+    """Return how the pixels of one owner (`Figure.owner`) look; `hand` (N,) is the hands' share."""
     complexion = figure.identity.complexion
     if owner == 0:
         return skin_look(complexion, figure.bare, figure.nails, pixels, hand)

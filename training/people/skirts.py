@@ -7,7 +7,7 @@ bent legs stretch the cloth between them and never poke through.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _AROUND, _DOWN = 120, 40
 _SOFT = 0.035
+_ARM_JOINTS = [*range(16, 22), *range(25, 55)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +72,30 @@ class Skirt:
         lean = left[..., None] * centers[0][:, None] + (1 - left[..., None]) * centers[1][:, None]
         legs = lean + self._radius[..., None] * way
         return (base[:, None] + legs).reshape(-1, 3)
+
+    def skinned(self) -> Surface:
+        """Return the skirt with weights: pelvis at the waist, both thighs below, shared over x.
+
+        The share of the legs changes smoothly from side to side, so that the tube stays whole.
+        """
+        vertices = self.surface.vertices
+        hips, knees = self._rest_joints[[1, 2]], self._rest_joints[[4, 5]]
+        on_thigh = (hips[:, 1].mean() - vertices[:, 1]) / (hips[:, 1] - knees[:, 1]).mean()
+        thighs = 0.96 * smoothstep(-0.12, 0.42, on_thigh)
+        left = smoothstep(-0.11, 0.11, vertices[:, 0] - hips[:, 0].mean())
+        weights = np.zeros((len(vertices), self._rest_joints.shape[0]))
+        weights[:, 0] = 1 - thighs
+        weights[:, 1] = thighs * left
+        weights[:, 2] = thighs * (1 - left)
+        return replace(self.surface, weights=weights)
+
+    def hidden_skin(self, bare: BareBody, *, seen: float = 0.09) -> NDArray[np.bool_]:
+        """(F,) bool: the skin under the skirt, down to `seen` metres above its hem."""
+        hem = float(self.surface.vertices[:, 1].min())
+        x, y, _ = bare.vertices.T
+        under = (y < self._waist - 0.03) & (y > hem + seen) & (np.abs(x) < 0.3)
+        arms = bare.weights[:, _ARM_JOINTS].sum(axis=1) > 0.1
+        return np.asarray((under & ~arms)[bare.faces].all(axis=1))
 
     def _rings(self, transforms: Array) -> tuple[Array, Array, Array, Array]:
         """Return per ring: base (D, 3), axes across and ahead (D, 3), leg centres (2, D, 3)."""
