@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Protocol
@@ -111,17 +112,24 @@ class Video:
         """Yield the pictures of rising indices, decoding the video once."""
         import imageio_ffmpeg
 
-        stream = imageio_ffmpeg.read_frames(str(self.path), pix_fmt="rgb24")
-        try:
-            width, height = next(stream)["size"]
-            for before, index in pairwise([-1, *wanted]):
-                for _ in range(index - before):
-                    data = next(stream)
-                yield np.frombuffer(data, np.uint8).reshape(height, width, 3)
-        except (OSError, RuntimeError, StopIteration):
-            yield _undecodable(self.path)
-        finally:
-            stream.close()
+        # Each decoded frame once, whatever its time: phones film at a varying rate.
+        command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(self.path)]
+        command += ["-map", "0:v:0", "-fps_mode", "passthrough", "-c:v", "ppm"]
+        command += ["-f", "image2pipe", "-"]
+        with subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        ) as decoder:
+            try:
+                for before, index in pairwise([-1, *wanted]):
+                    image = None
+                    for _ in range(index - before):
+                        image = _next_ppm(decoder)
+                    if image is None:
+                        yield _undecodable(self.path)
+                        return
+                    yield image
+            finally:
+                decoder.kill()
 
 
 def open_frames(folder: Path, given: Path | None = None) -> Frames:
@@ -215,6 +223,19 @@ def _folder(folder: Path) -> ImageFolder:
     if twice is not None:
         raise wrong(folder, "", f"holds two images named {twice!r}", "keep one of them")
     return ImageFolder(tuple(paths))
+
+
+def _next_ppm(decoder: subprocess.Popen[bytes]) -> NDArray[np.uint8] | None:
+    """Return the next picture of a stream of binary PPMs, or None at its end."""
+    stream = decoder.stdout
+    if stream is None or stream.readline() != b"P6\n":
+        return None
+    width, height = map(int, stream.readline().split())
+    stream.readline()  # 255, the brightest value
+    data = stream.read(width * height * 3)
+    if len(data) != width * height * 3:
+        return None
+    return np.frombuffer(data, np.uint8).reshape(height, width, 3)
 
 
 def _undecodable(path: Path) -> Exception:
