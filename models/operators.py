@@ -33,6 +33,10 @@ _library.define(
     "scatter_texels(Tensor gradient, int rows, int size, Tensor uv, Tensor level, Tensor offset,"
     " Tensor first_rows, float share) -> Tensor"
 )
+_library.define(
+    "slope_texels(Tensor gradient, Tensor table, int size, Tensor uv, Tensor level, Tensor offset,"
+    " Tensor first_rows, float share) -> Tensor"
+)
 
 
 def rasterize(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -46,7 +50,7 @@ def dressing_features(*arguments: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def gather_texels(*arguments: Any) -> Tensor:
-    """Return sums of looked-up samples: `texture_warp.gather`, differentiable in the table."""
+    """Return sums of looked-up samples: `texture_warp.gather`, differentiable in table and UV."""
     return torch.ops.dressform.gather_texels(*arguments)
 
 
@@ -123,19 +127,37 @@ def _scatter_texels_fake(gradient: Tensor, rows: int, *_: Any) -> Tensor:
     return gradient.new_empty((rows, gradient.shape[1]))
 
 
+def _slope_texels(*arguments: Any) -> Tensor:
+    from models import texture_warp_uv
+
+    return texture_warp_uv.slopes(*arguments)
+
+
+def _slope_texels_fake(
+    _gradient: Tensor, _table: Tensor, _size: int, uv: Tensor, *_: Any
+) -> Tensor:
+    return torch.empty_like(uv)
+
+
 def _keep_lookup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     del output
     table, size, uv, level, offset, first_rows, share = inputs
-    ctx.save_for_backward(uv, level, offset, first_rows)
+    # The table is large: it is kept for the slope along UV only, which few trainings ask for.
+    kept = table if ctx.needs_input_grad[2] else None
+    ctx.save_for_backward(uv, level, offset, first_rows, kept)
     ctx.lookup = (table.shape[0], size, share)
 
 
 def _gather_texels_backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     rows, size, share = ctx.lookup
-    table = torch.ops.dressform.scatter_texels(
-        gradient.contiguous(), rows, size, *ctx.saved_tensors, share
-    )
-    return table, None, None, None, None, None, None
+    *samples, table = ctx.saved_tensors
+    of_table = of_uv = None
+    gradient = gradient.contiguous()
+    if ctx.needs_input_grad[0]:
+        of_table = torch.ops.dressform.scatter_texels(gradient, rows, size, *samples, share)
+    if table is not None:
+        of_uv = torch.ops.dressform.slope_texels(gradient, table, size, *samples, share)
+    return of_table, None, of_uv, None, None, None, None
 
 
 for _name, _real, _fake in (
@@ -143,6 +165,7 @@ for _name, _real, _fake in (
     ("dressing_features", _dressing_features, _dressing_features_fake),
     ("gather_texels", _gather_texels, _gather_texels_fake),
     ("scatter_texels", _scatter_texels, _scatter_texels_fake),
+    ("slope_texels", _slope_texels, _slope_texels_fake),
 ):
     _library.impl(_name, _real, "CompositeExplicitAutograd")
     torch.library.register_fake(f"dressform::{_name}", _fake, lib=_library)

@@ -124,6 +124,25 @@ def surface_samples(
         (size[0] * supersampling, size[1] * supersampling),
         near,
     )
+    return samples_of(keys, mesh, corner_uv, shape, supersampling)
+
+
+def samples_of(
+    keys: Tensor,
+    mesh: list[object],
+    corner_uv: Tensor,
+    shape: tuple[int, int, int],
+    supersampling: int,
+) -> SurfaceSamples:
+    """Return the samples of a z-buffer.
+
+    Args:
+        keys: (B, H · s, W · s) int64, as `surface_warp.draw` returned it.
+        mesh: likewise.
+        corner_uv: (F, 3, 2) float32 UV of each face's corners.
+        shape: (B, H, W) of the final images.
+        supersampling: s, sub-pixels per pixel and axis.
+    """
     counts, depth = surface_warp.count(keys, mesh, shape, supersampling)
     pixel = counts.flatten().nonzero()[:, 0]
     offset = functional.pad(counts.flatten()[pixel].cumsum(0), (1, 0))

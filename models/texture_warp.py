@@ -292,7 +292,7 @@ def _launch_bags(
         rows_of(table),
         size,
         size.bit_length() - 1,
-        wp.from_torch(uv, dtype=wp.vec2),
+        wp.from_torch(uv.detach(), dtype=wp.vec2),
         wp.from_torch(level),
         wp.from_torch(offset),
         wp.from_torch(first_rows),
