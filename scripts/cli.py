@@ -37,6 +37,9 @@ COMMANDS: dict[str, Command] = {
     "dataset characters": Command(
         "training.people.characters:characters", "write people as kits for Blender characters"
     ),
+    "dataset character-plan": Command(
+        "training.people.character_plans:character_plan", "write a character's poses and cameras"
+    ),
     "dataset import": Command(
         "training.imports.command:import_capture", "make a capture of a video with body fits"
     ),

@@ -21,6 +21,7 @@ from blender_addon.contract.joints import HEAD_JOINTS
 from models.body import load_body
 from training.people.atlas import cell_atlas, own_atlas
 from training.people.baking import Textures, bake
+from training.people.cast import CAST
 from training.people.dataset import DEFAULT_BODY
 from training.people.figures import build_figure, face_share
 from training.people.materials import Cloth, Hair
@@ -101,9 +102,7 @@ def characters(
         body: body package or SMPL-X file.
         detail: factor on the side of every texture.
     """
-    from training.people.benchmark import PEOPLE
-
-    cast = {identity.name: identity for identity in PEOPLE}
+    cast = {identity.name: identity for identity in CAST}
     names = list(cast) if people == "benchmark" else people.split(",")
     unknown = [name for name in names if name not in cast]
     if unknown:

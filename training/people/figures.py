@@ -13,6 +13,7 @@ from blender_addon.contract.joints import (
     RIGHT_HAND_JOINTS,
 )
 from training.people.bare import BareBody, bare_body, posed_vertices
+from training.people.beard import grow_beard
 from training.people.collisions import Solids, body_solids
 from training.people.garments import (
     make_shoes,
@@ -173,6 +174,8 @@ def _tailored(identity: Identity, bare: BareBody) -> tuple[list[Piece], NDArray[
         hair = grow(bare, identity.hair_cut, identity.seed % 79, under_hat=identity.hat is not None)
         if hair is not None:
             pieces.append(Piece("hair", hair, identity.hair))
+    if identity.beard is not None:
+        pieces.append(Piece("hair", grow_beard(bare, identity.seed % 71), identity.beard))
     if identity.hat is not None:
         pieces.append(Piece("cloth", knit_cap(bare), identity.hat))
     return pieces, skin_under(bare, covered)

@@ -61,8 +61,34 @@ class FramePlan:
         return f"{'t' if self.split == 'train' else 'h'}{self.number:04d}"
 
 
+@dataclass(frozen=True)
+class Shot:
+    """A frame before it is rendered: name, split, tags, pose and camera."""
+
+    name: str
+    split: Split
+    tags: tuple[str, ...]
+    body: PosedBody
+    camera: Camera
+
+
 def make_frame(figure: Figure, plan: FramePlan, *, size: int) -> CaptureFrame:
-    """Pose, see and render one frame.
+    """Pose, see and render one frame; see `make_shot`."""
+    shot = make_shot(figure, plan, size=size)
+    picture = render(figure, shot.body, shot.camera)
+    return CaptureFrame(
+        name=shot.name,
+        split=shot.split,
+        tags=shot.tags,
+        image=picture.image,
+        masks=picture.masks,
+        body=shot.body,
+        camera=shot.camera,
+    )
+
+
+def make_shot(figure: Figure, plan: FramePlan, *, size: int) -> Shot:
+    """Pose a person and place the camera.
 
     Args:
         figure: the person.
@@ -87,16 +113,7 @@ def make_frame(figure: Figure, plan: FramePlan, *, size: int) -> CaptureFrame:
     joints = posed_joints(transforms, figure.bare.joints)
     azimuth = _azimuth(rng, view) if plan.azimuth is None else plan.azimuth
     camera = sample_camera(rng, view, joints, facing=body.pose[0], size=size, azimuth=azimuth)
-    picture = render(figure, body, camera)
-    return CaptureFrame(
-        name=plan.name,
-        split=plan.split,
-        tags=_tags(family, view, body, camera),
-        image=picture.image,
-        masks=picture.masks,
-        body=body,
-        camera=camera,
-    )
+    return Shot(plan.name, plan.split, _tags(family, view, body, camera), body, camera)
 
 
 def _free_pose(

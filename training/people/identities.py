@@ -48,6 +48,7 @@ class Identity:
         skirt: skirt and its cloth, or None.
         shoes: shoes and their leather, or None.
         hat: whether a knitted cap covers the crown, and its cloth.
+        beard: what a full beard is made of, or None.
         assets: pieces from the asset folder.
     """
 
@@ -63,6 +64,7 @@ class Identity:
     skirt: tuple[SkirtCut, Cloth] | None = None
     shoes: tuple[Shoes, Leather] | None = None
     hat: Cloth | None = None
+    beard: Hair | None = None
     assets: tuple[AssetPiece, ...] = ()
 
     @property

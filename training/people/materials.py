@@ -22,8 +22,9 @@ Color = tuple[float, float, float]
 """Straight sRGB, 0…1, as an artist picks it."""
 
 Pattern = Literal[
-    "plain", "stripes", "checks", "dots", "denim", "knit", "sport", "suit", "jacket", "tie"
-]
+    "plain", "stripes", "checks", "dots", "denim", "knit", "sport", "suit", "jacket", "tie",
+    "flannel",
+]  # fmt: skip
 PATTERNS: tuple[Pattern, ...] = get_args(Pattern)
 
 GIRTH = 0.16
@@ -136,6 +137,8 @@ def cloth_look(cloth: Cloth, pixels: Pixels) -> Look:
     elif cloth.pattern == "checks":
         one, other = _band(across, cloth.cell, soft), _band(down, cloth.cell, soft)
         albedo = mix(ground, accent, 0.5 * (one + other))
+    elif cloth.pattern == "flannel":
+        albedo = _flannel(ground, accent, across, down, cloth.cell, soft)
     elif cloth.pattern == "dots":
         albedo = mix(ground, accent, _dots(across, down, cloth.cell, soft))
     elif cloth.pattern == "sport":
@@ -259,6 +262,16 @@ def _dots(across: Floats, down: Floats, cell: float, soft: float) -> Floats:
     v = (down / cell) % 1.0 - 0.5
     width = max(0.02, soft / cell)
     return smoothstep(0.27 + width, 0.27 - width, np.hypot(u, v).astype(np.float32))
+
+
+def _flannel(
+    ground: Floats, accent: Floats, across: Floats, down: Floats, cell: float, soft: float
+) -> Floats:
+    """A lumberjack's checks: broad bands that darken where they cross, a fine pale line between."""
+    one, other = _band(across, cell, soft), _band(down, cell, soft)
+    pale = _band(across + cell / 4, cell, soft, 0.09) + _band(down + cell / 4, cell, soft, 0.09)
+    albedo = mix(ground, accent, 0.46 * (one + other))
+    return mix(albedo, np.array([0.62, 0.50, 0.34], np.float32), 0.4 * np.clip(pale, 0, 1))
 
 
 def _jacket(ground: Floats, accent: Floats, pixels: Pixels) -> Floats:

@@ -70,6 +70,25 @@ def sample_pose(
     return _assemble(pose)
 
 
+def walking_pose(phase: float, style: PoseStyle = FREE, *, seed: int = 0) -> NDArray[np.float64]:
+    """Return one moment of a steady walk that faces +z.
+
+    Args:
+        phase: of the gait, 2π for two steps.
+        style: what the clothes allow.
+        seed: of what stays the same throughout the walk (hands, face, how the arms hang).
+
+    Returns:
+        (55, 3, 3) float64 local rotations.
+    """
+    rng = np.random.default_rng([seed, 17])
+    pose = _gait(rng, style, speed=0.42, phase=phase)
+    _spine_and_head(rng, pose)
+    _hands(rng, pose)
+    _face(rng, pose)
+    return _assemble(pose)
+
+
 def _assemble(pose: Pose) -> NDArray[np.float64]:
     rotations = np.tile(np.eye(3), (JOINT_COUNT, 1, 1))
     for name, rotation in pose.items():
@@ -176,10 +195,13 @@ def _stand(rng: np.random.Generator, style: PoseStyle) -> Pose:
     return pose
 
 
-def _gait(rng: np.random.Generator, style: PoseStyle, *, speed: float) -> Pose:
-    """One moment of a walk (speed 0.5) or a run (1)."""
+def _gait(
+    rng: np.random.Generator, style: PoseStyle, *, speed: float, phase: float | None = None
+) -> Pose:
+    """One moment of a walk (speed 0.5) or a run (1), at a drawn phase unless one is given."""
     pose: Pose = {}
-    phase = rng.uniform(0, 2 * np.pi)
+    drawn = rng.uniform(0, 2 * np.pi)
+    phase = drawn if phase is None else phase
     reach = (0.35 + 0.45 * speed) * style.stride
     for side, shift in (("left", 0.0), ("right", np.pi)):
         swing = np.sin(phase + shift)
