@@ -2,73 +2,116 @@
 
 Every avatar of the library that the benchmark knows is rendered through the real render path
 (`AvatarRenderer`, 8 bits out) at the benchmark's poses and cameras and compared with its frames,
-and so is the same person as a plain RGB texture on the bare body. docs/evaluation.md says what
-the figures mean.
+and so are two baselines: the same person as a plain RGB texture on the bare body, and the same
+network with UVs alone. docs/evaluation.md says what the figures mean.
 """
 
 from __future__ import annotations
 
-import json as json_module
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from blender_addon.contract.capture import overlapping_frames
-from blender_addon.contract.errors import SplitLeak, TrainingError, UnknownModel
+from blender_addon.contract.errors import TrainingError
 from models.avatar import AvatarRenderer
 from models.body import load_body
-from models.package import DEFAULT_LIBRARY, Manifest, list_packages, read_manifest
-from training.captures import Capture
-from training.dressing_data import area_weights
-from training.evaluation_pictures import FramePicture, write_worst
-from training.image_metrics import FrameFigures, mean_figures, measure
-from training.losses import NEUTRAL_GREY
+from models.package import DEFAULT_LIBRARY, Manifest, list_packages
+from training.evaluation_measure import (
+    EvaluationFigures,
+    MethodFigures,
+    measure_flicker,
+    measure_stills,
+    renderer_method,
+    stills,
+)
+from training.evaluation_perceptual import yardstick as choose_yardstick
+from training.evaluation_pictures import FramePicture, frame_picture, write_worst
+from training.evaluation_regions import BodyParts
+from training.evaluation_split import check_split
+from training.evaluation_tables import (
+    Bound,
+    bounds_row,
+    cells,
+    figure,
+    header,
+    named,
+    row,
+    verdict,
+    write_json,
+)
+from training.evaluation_truth import GREY, SIZE
+from training.people.benchmark import open_benchmark
 from training.plain_texture import BASELINES, plain_renderer, read_plain_texture
+from training.uv_alone import UV_ALONE_FOLDER, stored_frames
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from numpy.typing import NDArray
-
-    from blender_addon.contract.camera import Camera
+    from training.captures import Capture
+    from training.evaluation_measure import Method
+    from training.evaluation_perceptual import Yardstick
 
 BENCHMARK = Path(__file__).parent / "benchmark"
-SIZE = 256
-"""Side of the frames that are measured."""
+
+AVATAR = "avatar"
+PLAIN = "plain texture"
+UV_ALONE = "UV alone"
+_GAINS = {PLAIN: "gain_over_plain_texture", UV_ALONE: "gain_over_uv_alone"}
+_PARTS = {"psnr_box": "", "psnr_head": "_head", "psnr_hands": "_hands"}
 
 BOUNDS = {
-    "psnr_person": 22.0,
-    "psnr_box": 24.5,
-    "iou_foreground": 0.96,
-    "gain_over_plain_texture": 6.0,
+    "psnr_person": Bound(24.5),
+    "psnr_box": Bound(27.5),
+    "psnr_box_hardest": Bound(26.0),
+    "ssim_box": Bound(0.91),
+    "iou_foreground": Bound(0.97),
+    "iou_hands": Bound(0.91),
+    "iou_face": Bound(0.92),
+    "detail": Bound(0.8),
+    "flicker": Bound(1.3, at_most=True),
+    "gain_over_plain_texture": Bound(8.0),
+    "gain_over_plain_texture_head": Bound(0.0),
+    "gain_over_plain_texture_hands": Bound(0.0),
+    "gain_over_uv_alone": Bound(2.0),
+    "gain_over_uv_alone_head": Bound(0.0),
+    "gain_over_uv_alone_hands": Bound(0.0),
 }
-"""Least means over people of what ships."""
+"""Of the means over people, but for `psnr_box_hardest`: that of the person who looks worst."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AvatarResult:
-    """Figures of one avatar.
+    """Figures of one avatar and its baselines.
 
     Attributes:
         id: of its package.
-        frames: how many were measured.
-        figures: means over frames.
-        plain: the same for the plain texture on the bare body.
-        by_tag: mean PSNR in the box over the frames of each tag.
+        methods: what was measured, by method; without those that have no pictures.
     """
 
     id: str
-    frames: int
-    figures: dict[str, float]
-    plain: dict[str, float]
-    by_tag: dict[str, float]
+    methods: dict[str, MethodFigures]
 
-    @property
-    def gain(self) -> float:
-        """DB in the person's box over the plain texture."""
-        return self.figures["psnr_box"] - self.plain["psnr_box"]
+    def figures(self) -> dict[str, float]:
+        """Return the avatar's own means over frames, and its gains over the baselines."""
+        figures = self.methods[AVATAR].means()
+        for baseline, gain in _GAINS.items():
+            if baseline in self.methods:
+                figures |= {
+                    gain + suffix: self._gain(baseline, name) for name, suffix in _PARTS.items()
+                }
+        return figures
+
+    def _gain(self, baseline: str, name: str) -> float:
+        """Return dB over a baseline, averaged over the frames that both have."""
+        own, other = self.methods[AVATAR].frames, self.methods[baseline].frames
+        pairs = [
+            getattr(own[frame], name) - getattr(other[frame], name)
+            for frame in own.keys() & other.keys()
+        ]
+        known = [value for value in pairs if np.isfinite(value)]
+        return float(np.mean(known)) if known else float("nan")
 
 
 def evaluate_shipped(
@@ -78,6 +121,8 @@ def evaluate_shipped(
     json: Path | None = None,
     frames: int | None = None,
     pictures: Path | None = None,
+    lpips_trunk: Path | None = None,
+    vgg19: Path | None = None,
     device: str = "cpu",
 ) -> int:
     """Measure the shipped avatars on the benchmark; exit with 0 when all bounds hold.
@@ -85,23 +130,33 @@ def evaluate_shipped(
     Args:
         library: folder of packages.
         benchmark: folder of captures, one a person, none of whose frames was trained on.
-        baselines: plain textures of `dressform train plain-texture`.
+        baselines: of `dressform train plain-texture` and `dressform train uv-alone`.
         json: also write {"figure": {"value", "bound", "ok"}} to this file.
         frames: measure only so many frames a person, evenly spread.
         pictures: write each avatar's worst frames to this folder.
+        lpips_trunk: torchvision's AlexNet or VGG16 weights, for LPIPS.
+        vgg19: torchvision's VGG19 weights, for its feature distance.
         device: where to render.
     """
+    yardstick = choose_yardstick(lpips_trunk, vgg19)
     results = [
         evaluate_avatar(
-            library, manifest, capture, baselines, limit=frames, pictures=pictures, device=device
+            library,
+            manifest,
+            capture,
+            yardstick,
+            baselines=baselines,
+            limit=frames,
+            pictures=pictures,
+            device=device,
         )
         for manifest, capture in shipped_avatars(library, benchmark)
     ]
-    figures = summary(results)
-    print(table(results, figures))  # noqa: T201 - a command's own output
+    figures = summary(results, yardstick.name)
+    print(table(results, figures, yardstick.name))  # noqa: T201 - a command's own output
     if json is not None:
-        json.write_text(json_module.dumps(figures, indent=1) + "\n", encoding="utf-8")
-    return 0 if all(figure["ok"] for figure in figures.values()) else 1
+        write_json(json, figures)
+    return 0 if all(entry["ok"] for entry in figures.values()) else 1
 
 
 def shipped_avatars(library: Path, benchmark: Path) -> list[tuple[Manifest, Capture]]:
@@ -109,11 +164,9 @@ def shipped_avatars(library: Path, benchmark: Path) -> list[tuple[Manifest, Capt
 
     Raises:
         TrainingError: there is none.
+        CaptureError: the benchmark differs from its index.
     """
-    captures = {
-        capture.description.id: capture
-        for capture in map(Capture.open, sorted(path.parent for path in _descriptions(benchmark)))
-    }
+    captures = open_benchmark(benchmark)
     pairs = [
         (manifest, captures[source["id"]])
         for manifest in list_packages(library)
@@ -133,161 +186,137 @@ def evaluate_avatar(
     library: Path,
     manifest: Manifest,
     capture: Capture,
-    baselines: Path = BASELINES,
+    yardstick: Yardstick,
     *,
+    baselines: Path | None = None,
+    indices: Sequence[int] | None = None,
     limit: int | None = None,
     pictures: Path | None = None,
     device: str = "cpu",
+    size: int = SIZE,
 ) -> AvatarResult:
-    """Measure one avatar and its baseline.
+    """Measure one avatar, and its baselines where they are given.
+
+    Args:
+        library: folder of packages.
+        manifest: of the avatar.
+        capture: the truth.
+        yardstick: the perceptual distance.
+        baselines: folder of both baselines, or none.
+        indices: of the frames; all when omitted.
+        limit: at most so many frames outside sequences, evenly spread.
+        pictures: folder for the worst frames.
+        device: where to render.
+        size: width of the measured frames in pixels.
 
     Raises:
         SplitLeak: a frame was among the training's.
     """
-    check_split(library, manifest, capture)
-    avatar = AvatarRenderer.load(library, manifest.id, device)
-    body = load_body(library / manifest.requirements["body"], device)
-    baseline = plain_renderer(body, read_plain_texture(baselines, capture.description.id))
-    chosen = np.linspace(0, len(capture) - 1, min(limit or len(capture), len(capture)))
-    figures: list[FrameFigures] = []
-    plain: list[FrameFigures] = []
-    tags: dict[str, list[float]] = {}
+    chosen = list(range(len(capture))) if indices is None else list(indices)
+    check_split(library, manifest, capture, chosen)
+    # Motion and regions are computed on the CPU, wherever the avatar is rendered.
+    body = load_body(library / manifest.requirements["body"])
+    parts = BodyParts.of(body)
+    avatar = renderer_method(AvatarRenderer.load(library, manifest.id, device))
+    methods: dict[str, Method] = {AVATAR: avatar}
+    if baselines is not None:
+        name = capture.description.id
+        plain = plain_renderer(body, read_plain_texture(baselines, name))
+        methods[PLAIN] = renderer_method(plain, channels=1)  # it knows no hands and no face
+        stored = stored_frames(baselines / UV_ALONE_FOLDER, capture)
+        if stored is not None:
+            methods[UV_ALONE] = stored
+    alone = spread(stills(capture, chosen), limit)
     shown: list[FramePicture] = []
-    for index in chosen.astype(int).tolist():
-        true, true_masks, camera = benchmark_frame(capture, index, SIZE)
-        posed = capture.posed_body(index)
-        rendered = [_over_grey(r.render(posed, camera)) for r in (avatar, baseline)]
-        (image, masks), (plain_image, plain_masks) = rendered
-        figures.append(measure(image, masks, true, true_masks))
-        plain.append(measure(plain_image, plain_masks, true, true_masks))
-        entry = capture.description.frames[index]
-        for tag in entry.tags:
-            tags.setdefault(tag, []).append(figures[-1].psnr_box)
-        if pictures is not None:
-            images = (true, image, plain_image, masks)
-            shown.append(FramePicture(entry.name, figures[-1].psnr_box, images))
+    results = measure_stills(
+        capture,
+        alone,
+        parts,
+        methods,
+        yardstick,
+        size=size,
+        background=GREY,
+        seen=None
+        if pictures is None
+        else lambda frame, what, psnr: shown.append(frame_picture(frame, what, AVATAR, psnr)),
+    )
+    measure_flicker(capture, chosen, parts, {AVATAR: avatar}, results, size=size, background=GREY)
     if pictures is not None:
         write_worst(pictures, manifest.id, shown)
-    return AvatarResult(
-        id=manifest.id,
-        frames=len(figures),
-        figures=mean_figures(figures),
-        plain=mean_figures(plain),
-        by_tag={tag: float(np.mean(values)) for tag, values in sorted(tags.items())},
-    )
+    return AvatarResult(id=manifest.id, methods=results)
 
 
-def check_split(library: Path, manifest: Manifest, capture: Capture) -> None:
-    """Refuse an avatar or dresser that was trained on frames of this capture.
+def spread(indices: Sequence[int], limit: int | None) -> list[int]:
+    """Return at most so many of the indices, evenly spread."""
+    if limit is None or len(indices) <= limit:
+        return list(indices)
+    return [indices[i] for i in np.linspace(0, len(indices) - 1, limit).astype(int)]
 
-    Raises:
-        SplitLeak: says which package and how many frames.
+
+def summary(results: Sequence[AvatarResult], distance: str) -> dict[str, dict[str, Any]]:
+    """Return every figure with its bound: means over people, then each person's own.
+
+    A mean stands for all people: what was not measured for one of them is left out.
     """
-    packages = [manifest]
-    if "dresser" in manifest.requirements:
-        try:
-            packages.append(read_manifest(library / manifest.requirements["dresser"]))
-        except UnknownModel as error:
-            raise UnknownModel(f"{manifest.id} needs a dresser: {error.cause}") from error
-    measured = [frame.digest for frame in capture.description.frames]
-    for package in packages:
-        trained = package.data.get("training_frames")
-        if not trained:
-            raise SplitLeak(
-                f"{package.id} does not say which frames it was trained on",
-                "export it with `dressform export dressing`, which writes their digests",
-            )
-        shared = overlapping_frames(trained, measured)
-        if shared:
-            raise SplitLeak(
-                f"{package.id} was trained on {len(shared)} frames of {capture.folder}",
-                package=package.id,
-                frames=shared,
-            )
-
-
-def benchmark_frame(
-    capture: Capture, index: int, size: int
-) -> tuple[NDArray[np.float32], NDArray[np.float32], Camera]:
-    """Return a frame over grey (H, W, 3), its masks (H, W, 3) and its camera, W = size.
-
-    Pixels are averaged by exact area.
-    """
-    camera = capture.camera(index)
-    height = max(round(camera.height * size / camera.width), 1)
-    planes = np.concatenate([capture.image(index), capture.masks(index)], axis=-1) / 255.0
-    rows, _ = area_weights(0.0, camera.height, height, camera.height)
-    columns, _ = area_weights(0.0, camera.width, size, camera.width)
-    small = np.einsum("yh,hwc,xw->yxc", rows.numpy(), planes, columns.numpy(), optimize=True)
-    image, masks = small[..., :3].astype(np.float32), small[..., 3:].astype(np.float32)
-    if capture.description.background == "photograph":
-        image = image * masks[..., :1]
-    over_grey = image + NEUTRAL_GREY * (1.0 - masks[..., :1])
-    return (
-        np.asarray(over_grey, np.float32),
-        masks,
-        camera.cropped(0.0, 0.0, size, height, size / camera.width),
-    )
-
-
-def summary(results: list[AvatarResult]) -> dict[str, dict[str, Any]]:
-    """Return every figure with its bound: means over people, then each person's own."""
-    means = {
-        name: float(np.nanmean([result.figures[name] for result in results]))
-        for name in FrameFigures.__dataclass_fields__
+    own = [result.figures() for result in results]
+    means: dict[str, float] = {}
+    for name in dict.fromkeys(name for figures in own for name in figures):
+        values = [figures.get(name, float("nan")) for figures in own]
+        # A person without hands or face in any frame does not take part in their means.
+        whole = name in EvaluationFigures.__dataclass_fields__
+        known = [value for value in values if not np.isnan(value)]
+        if known and (whole or len(known) == len(values)):
+            means[name] = float(np.mean(known))
+    means["psnr_box_hardest"] = min(figures["psnr_box"] for figures in own)
+    figures = {
+        name: figure(value, BOUNDS.get(name)) for name, value in named(means, distance).items()
     }
-    means["gain_over_plain_texture"] = float(np.mean([result.gain for result in results]))
-    figures = {name: _figure(value, BOUNDS.get(name)) for name, value in means.items()}
-    for result in results:
-        own = result.figures | {"gain_over_plain_texture": result.gain}
-        own |= {f"plain_texture/{name}": value for name, value in result.plain.items()}
-        own |= {f"psnr_box of {tag}": value for tag, value in result.by_tag.items()}
-        figures |= {f"{result.id}/{name}": _figure(value, None) for name, value in own.items()}
+    for result, values in zip(results, own, strict=True):
+        entries = named(values, distance)
+        for method, measured in result.methods.items():
+            if method != AVATAR:
+                prefix = method.lower().replace(" ", "_")
+                others = named(measured.means(), distance)
+                entries |= {f"{prefix}/{name}": value for name, value in others.items()}
+        first = result.methods[AVATAR]
+        entries |= {f"psnr_box of {tag}": value for tag, value in first.by_tag().items()}
+        entries |= {f"flicker of {name}": v for name, v in first.by_sequence().items()}
+        figures |= {
+            f"{result.id}/{name}": figure(value)
+            for name, value in entries.items()
+            if not np.isnan(value)
+        }
     return figures
 
 
-def table(results: list[AvatarResult], figures: dict[str, dict[str, Any]]) -> str:
+def table(
+    results: Sequence[AvatarResult], figures: dict[str, dict[str, Any]], distance: str
+) -> str:
     """Return the figures as people read them."""
-    names = [*FrameFigures.__dataclass_fields__, "gain_over_plain_texture"]
-    short = ["person dB", "box dB", "SSIM", "IoU", "hands", "face", "gain dB"]
-    width = max(len(result.id) for result in results) + 2
-    lines = [" " * width + "".join(f"{name:>10}" for name in short)]
+    width = max(len(result.id) for result in results) + 4
+    lines = [header(width)]
     for result in results:
-        values = [figures[f"{result.id}/{name}"]["value"] for name in names]
-        lines.append(f"{result.id:<{width}}" + _cells(values))
-        plain = [result.plain[name] for name in FrameFigures.__dataclass_fields__]
-        lines.append(f"{'  plain texture':<{width}}" + _cells(plain))
-    lines.append(f"{'mean':<{width}}" + _cells([figures[name]["value"] for name in names]))
-    lines.append(f"{'bound':<{width}}" + _cells([BOUNDS.get(name) for name in names]))
-    failed = [name for name, figure in figures.items() if not figure["ok"]]
-    lines.append(f"below its bound: {', '.join(failed)}" if failed else "all bounds hold")
-    return "\n".join(lines)
+        for method, measured in result.methods.items():
+            label = result.id if method == AVATAR else f"  {method}"
+            lines.append(row(label, measured.means(), width))
+    means = {name: entry["value"] for name, entry in figures.items() if "/" not in name}
+    means["perceptual_box"] = means.get(f"{distance}_box")
+    lines += [row("mean", means, width), bounds_row(BOUNDS, width)]
+    lines.append(f"hardest person: {means['psnr_box_hardest']:.2f} dB in the box")
+    lines.append(f"distance: {distance}")
+    missing = [name for name in BOUNDS if name not in figures]
+    return "\n".join([*lines, "", *_gain_table(results), "", verdict(figures, missing)])
 
 
-def _figure(value: float, bound: float | None) -> dict[str, Any]:
-    ok = bound is None or value >= bound
-    return {"value": None if np.isnan(value) else round(value, 4), "bound": bound, "ok": ok}
-
-
-def _cells(values: Sequence[float | None]) -> str:
-    return "".join(
-        f"{'–':>10}"
-        if v is None or np.isnan(v)
-        else f"{v:>10.3f}"
-        if abs(v) <= 1
-        else f"{v:>10.2f}"
-        for v in values
-    )
-
-
-def _over_grey(
-    passes: dict[str, NDArray[Any]],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    rgba = passes["rgba"].astype(np.float32) / 255
-    image = rgba[..., :3] + NEUTRAL_GREY * (1.0 - rgba[..., 3:])
-    masks = passes["masks"].astype(np.float32)
-    return np.asarray(image, np.float32), np.asarray(masks / 255, np.float32)
-
-
-def _descriptions(benchmark: Path) -> list[Path]:
-    return list(benchmark.glob("*/capture.json"))
+def _gain_table(results: Sequence[AvatarResult]) -> list[str]:
+    width = max(len(result.id) for result in results) + len(f" over {PLAIN}") + 2
+    lines = [f"{'gain in dB':<{width}}" + "".join(f"{p:>10}" for p in ("box", "head", "hands"))]
+    for result in results:
+        values = result.figures()
+        lines += [
+            f"{f'{result.id} over {baseline}':<{width}}"
+            + cells([values[gain + suffix] for suffix in _PARTS.values()])
+            for baseline, gain in _GAINS.items()
+            if baseline in result.methods
+        ]
+    return lines

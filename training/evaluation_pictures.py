@@ -5,14 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
+    from training.evaluation_truth import Prediction, TrueFrame
+
 WORST = 6
+_CAPTION = 16
 
 
 class FramePicture(NamedTuple):
@@ -21,26 +25,47 @@ class FramePicture(NamedTuple):
     Attributes:
         name: of the frame.
         psnr: dB in the person's box.
-        images: truth, avatar, plain texture, masks: (H, W, 3) in 0…1.
+        columns: (H, W, 3) in 0…1, by heading.
     """
 
     name: str
     psnr: float
-    images: tuple[NDArray[np.float32], ...]
+    columns: Mapping[str, NDArray[np.float32]]
 
 
-def write_worst(folder: Path, avatar: str, frames: list[FramePicture]) -> list[str]:
-    """Write an avatar's worst frames, worst first, into one picture; return their names.
+def frame_picture(
+    frame: TrueFrame, shown: Mapping[str, Prediction], first: str, psnr: float
+) -> FramePicture:
+    """Return a frame's columns: truth, prediction, 3 × their difference, masks, other methods."""
+    prediction = shown[first]
+    columns = {
+        "truth": frame.image,
+        first: prediction.image,
+        "3 x difference": np.clip(3.0 * np.abs(frame.image - prediction.image), 0.0, 1.0),
+    }
+    if prediction.masks is not None:
+        columns["masks"] = prediction.masks
+    columns |= {name: other.image for name, other in shown.items() if name != first}
+    return FramePicture(frame.name, psnr, columns)
 
-    Columns: truth, avatar, 3 × their difference, predicted masks, plain texture.
-    """
+
+def write_worst(folder: Path, name: str, frames: list[FramePicture]) -> list[str]:
+    """Write the worst frames, worst first, into NAME-worst.png; return their names."""
     folder.mkdir(parents=True, exist_ok=True)
     worst = sorted(frames, key=lambda frame: frame.psnr)[:WORST]
-    rows: list[NDArray[np.floating]] = []
-    for frame in worst:
-        true, image, plain, masks = frame.images
-        difference = np.clip(3.0 * np.abs(true - image), 0.0, 1.0)
-        rows.append(np.concatenate([true, image, difference, masks, plain], axis=1))
-    sheet = (np.concatenate(rows) * 255 + 0.5).clip(0, 255).astype(np.uint8)
-    Image.fromarray(sheet).save(folder / f"{avatar}-worst.png")
+    headings = list(worst[0].columns)
+    height, width = worst[0].columns["truth"].shape[:2]
+    size = (width * len(headings), (height + _CAPTION) * len(worst))
+    sheet = Image.new("RGB", size, "white")
+    draw = ImageDraw.Draw(sheet)
+    for line, frame in enumerate(worst):
+        top = line * (height + _CAPTION)
+        for column, heading in enumerate(headings):
+            said = f"{frame.name}: {frame.psnr:.1f} dB" if heading == "truth" else heading
+            draw.text((column * width + 4, top + 2), said, "black")
+            image = frame.columns.get(heading)
+            if image is not None:
+                pixels = (image * 255 + 0.5).clip(0, 255).astype(np.uint8)
+                sheet.paste(Image.fromarray(pixels), (column * width, top + _CAPTION))
+    sheet.save(folder / f"{name}-worst.png")
     return [frame.name for frame in worst]

@@ -5,13 +5,15 @@ Images are float arrays in 0…1, sRGB, composited over neutral grey before they
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
 from skimage.metrics import structural_similarity
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 BOX_MARGIN = 4
@@ -115,11 +117,11 @@ def person_box(mask: NDArray[np.bool_], margin: int = BOX_MARGIN) -> tuple[slice
     )
 
 
-def mean_figures(figures: list[FrameFigures]) -> dict[str, float]:
+def mean_figures(figures: Sequence[FrameFigures]) -> dict[str, float]:
     """Return the mean of each figure over frames, leaving NaN out; inf counts as 100 dB."""
     means: dict[str, float] = {}
-    for name in FrameFigures.__dataclass_fields__:
-        values = np.array([getattr(figure, name) for figure in figures], np.float64)
+    for field in fields(figures[0] if figures else FrameFigures):
+        values = np.array([getattr(figure, field.name) for figure in figures], np.float64)
         known = np.minimum(values[~np.isnan(values)], 100.0)
-        means[name] = float(known.mean()) if len(known) else float("nan")
+        means[field.name] = float(known.mean()) if len(known) else float("nan")
     return means

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path  # noqa: TC003
 
@@ -107,8 +108,12 @@ def write_toy_capture(
     held_out: int = 2,
     size: int = 96,
     seed: int = 0,
+    sequence: int = 0,
 ) -> Path:
-    """Write a capture of a toy person: colours by UV, a coat, a "face" above, "hands" beside."""
+    """Write a capture of a toy person: colours by UV, a coat, a "face" above, "hands" beside.
+
+    The last `sequence` frames, held out, are tagged sequence:turn: the person turns and nods.
+    """
     body = toy_body(library)
     rng = np.random.default_rng((seed, person))
     betas = rng.normal(0, 0.5, 2).astype(np.float32)
@@ -122,7 +127,8 @@ def write_toy_capture(
         betas=betas,
         source={"seed": seed},
     ) as writer:
-        for index in range(train + held_out):
+        for index in range(train + held_out + sequence):
+            moment = index - train - held_out
             pose = np.tile(np.eye(3, dtype=np.float32), (JOINT_COUNT, 1, 1))
             pose[15] = rotation_from_axis_angle(rng.normal(0, 0.2, 3))
             posed = PosedBody(
@@ -131,7 +137,11 @@ def write_toy_capture(
                 betas=betas,
                 expression=np.zeros(2, np.float32),
             )
-            azimuth = rng.uniform(0, 2 * np.pi)
+            if moment >= 0:
+                pose[0] = rotation_from_axis_angle(np.array([0.0, 0.12 * moment, 0.0]))
+                pose[15] = rotation_from_axis_angle(np.array([0.06 * moment, 0.0, 0.0]))
+                posed = replace(posed, pose=pose, transl=np.zeros(3, np.float32))
+            azimuth = rng.uniform(0, 2 * np.pi) if moment < 0 else 0.3
             eye = 3.0 * np.array([np.sin(azimuth), rng.uniform(-0.1, 0.2), np.cos(azimuth)])
             camera = look_at(
                 eye,
@@ -146,7 +156,7 @@ def write_toy_capture(
                 CaptureFrame(
                     name=f"{index:03d}",
                     split="train" if index < train else "held-out",
-                    tags=("toy",),
+                    tags=("toy",) if moment < 0 else ("toy", "sequence:turn"),
                     image=image,
                     masks=masks,
                     body=posed,
