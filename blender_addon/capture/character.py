@@ -9,9 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import bpy
-import numpy as np
-
 from ..contract.errors import BadCharacter
 from ..contract.joints import JOINT_NAMES
 from ..scene.people import betas_of, joint_table_of
@@ -19,6 +16,8 @@ from ..scene.rig import rest_matrices
 from ..scene.stand_in import joint_positions
 
 if TYPE_CHECKING:
+    import bpy
+    import numpy as np
     from numpy.typing import NDArray
 
 STAND_IN_MATERIAL = "Dressform Stand-in"

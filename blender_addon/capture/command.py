@@ -23,14 +23,20 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 
-from ..contract.errors import BadCharacter, DressformError
+from ..contract.errors import BadCharacter, BadParameter, DressformError
+from ..scene.motion_files import read_motion
+from ..scene.motions import OWN_MOTIONS, own_motion
 from .character import find_character
+from .generate import PlanOptions, make_plan
 from .plan import load_plan
+from .reference import reference_body, rest_mesh
+from .solids import fit_solids
 from .sweep import SweepSettings, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..scene.motion_files import Motion
     from .character import Character
     from .plan import PlannedFrame
 
@@ -45,13 +51,12 @@ def main(words: Sequence[str]) -> int:
         run(options)
     except DressformError as error:
         _say({"error": {"code": error.code, "cause": error.cause, "next_step": error.next_step}})
-        print(f"capture_character: {error.cause}", file=sys.stderr)
-        print(f"  next step: {error.next_step}\n  [{error.code}]", file=sys.stderr)
+        _tell(f"capture_character: {error.cause}\n  next step: {error.next_step}\n  [{error.code}]")
         return 1
     except (OSError, RuntimeError) as error:  # bpy.ops raise RuntimeError with the report's text
         cause = str(error).strip()
         _say({"error": {"code": "internal", "cause": cause, "next_step": "see the lines above"}})
-        print(f"capture_character: {cause}", file=sys.stderr)
+        _tell(f"capture_character: {cause}")
         return 1
     return 0
 
@@ -73,6 +78,17 @@ def parse_options(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--first", type=int, default=0, help="render only the plan's first N frames"
     )
+    parser.add_argument("--frames", type=int, default=200, help="training frames of the own plan")
+    parser.add_argument("--held-out", type=int, default=40, help="held-out frames of the own plan")
+    parser.add_argument("--orbit", type=int, default=0, help="frames of one orbit, standing still")
+    parser.add_argument(
+        "--sequence",
+        action="append",
+        default=[],
+        metavar="MOTION:N",
+        help="N consecutive frames of walk, dance, wave or a motion file, held out; repeatable",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the own plan")
     parser.add_argument("--samples", type=int, default=12, help="of a training frame")
     parser.add_argument("--held-out-samples", type=int, default=48, help="of a held-out frame")
     parser.add_argument("--denoise", choices=("held-out", "all", "none"), default="held-out")
@@ -130,7 +146,7 @@ def run(options: argparse.Namespace) -> None:
             }
         )
         took = "already there" if done.kept else f"{done.seconds:.2f} s"
-        print(f"frame {done.name} ({done.index + 1} of {done.count}): {took}", file=sys.stderr)
+        _tell(f"frame {done.name} ({done.index + 1} of {done.count}): {took}")
     _say({"capture": str(options.out), "frames": len(frames)})
 
 
@@ -152,10 +168,63 @@ def open_character(path: Path | None) -> str:
 
 
 def plan_frames(character: Character, options: argparse.Namespace) -> list[PlannedFrame]:
-    """Return the frames that the options ask for."""
-    frames = load_plan(options.plan, size=options.size)
+    """Return the frames that the options ask for.
+
+    Raises:
+        BadParameter: the plan file or an option is not valid.
+        BadMotion: a sequence's motion cannot be read.
+        BadCharacter: the rig's body is gone, so that no poses can be drawn.
+    """
+    if options.plan is not None:
+        frames = load_plan(options.plan, size=options.size)
+    else:
+        frames = own_plan(character, options)
+    if not frames:
+        raise BadParameter("the plan holds no frame", "ask for some with --frames")
     return frames[: options.first] if options.first else frames
 
 
+def own_plan(character: Character, options: argparse.Namespace) -> list[PlannedFrame]:
+    """Draw a plan for a character."""
+    ob = reference_body(character)
+    if ob is None:
+        raise BadCharacter(
+            f"the body that came with the rig {character.rig.name} is gone: poses cannot be "
+            "checked for collisions",
+            "keep the stand-in (hidden will do), or give a plan with --plan",
+        )
+    body = rest_mesh(character, ob)
+    plan = PlanOptions(
+        train=options.frames,
+        held_out=options.held_out,
+        orbit=options.orbit,
+        sequences=tuple(_sequence(text) for text in options.sequence),
+        seed=options.seed,
+        size=options.size or (512, 512),
+    )
+    return make_plan(
+        plan,
+        character.joints,
+        fit_solids(body.vertices, body.owners, character.joints),
+        betas=character.betas,
+        expressions=character.rig.dressform.expressions,
+    )
+
+
+def _sequence(text: str) -> tuple[str, Motion, int]:
+    name, _, count = text.rpartition(":")
+    if not name or not count.isdigit() or int(count) < 1:
+        raise BadParameter(f"{text!r} is no sequence", "write it as MOTION:N, such as walk:24")
+    known = name in [item[0] for item in OWN_MOTIONS]
+    path = own_motion(name) if known else Path(name)
+    return path.stem, read_motion([path]), int(count)
+
+
 def _say(fields: dict[str, Any]) -> None:
-    print(json.dumps(fields, ensure_ascii=False), flush=True)
+    sys.stdout.write(json.dumps(fields, ensure_ascii=False) + "\n")
+    sys.stdout.flush()
+
+
+def _tell(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()

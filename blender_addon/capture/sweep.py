@@ -17,7 +17,6 @@ import shutil
 import time
 import zipfile
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import bpy
@@ -38,6 +37,7 @@ from .studio import Lights, Studio
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
