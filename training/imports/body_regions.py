@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from scipy.spatial import Delaunay
+from scipy.spatial import ConvexHull
 
 from blender_addon.contract.joints import HEAD_JOINTS, LEFT_HAND_JOINTS, RIGHT_HAND_JOINTS
 from models.body import skin
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from blender_addon.contract.operations import PosedBody
     from models.body import Body
 
-FOREHEAD = 0.45
+FOREHEAD = 0.38
 """How far the face reaches above the brows, in heights from chin to brows."""
+
+RIM = 0.015
+"""Width of the face's soft rim, metres."""
 
 _BROWS = slice(0, 10)
 _SMALLEST_FACE = 0.02
@@ -111,12 +114,16 @@ def _face_weights(body: Body) -> torch.Tensor:
     head = body.skin_weights[:, list(HEAD_JOINTS)].sum(dim=1)
     on_head = head.cpu().numpy() > 0.5
     middle = vertices[on_head].mean(axis=0) if on_head.any() else np.zeros(3)
-    front = vertices[:, 2] > middle[2]
     outline = _face_outline(body)
-    if outline is not None:
-        inside = Delaunay(outline[:, :2]).find_simplex(vertices[:, :2]) >= 0
-        front = inside & (vertices[:, 2] > outline[:, 2].min())
-    return head * torch.from_numpy(front.astype(np.float32))
+    if outline is None:
+        inside = vertices[:, 2] - middle[2]
+    else:
+        lines = ConvexHull(outline[:, :2]).equations
+        beside = (vertices[:, :2] @ lines[:, :2].T + lines[:, 2]).max(axis=1)
+        inside = np.minimum(-beside, vertices[:, 2] - outline[:, 2].min())
+    # A soft rim: vertices lie too far apart for a sharp one to look like anything but teeth.
+    soft = np.clip(0.5 + inside / RIM, 0.0, 1.0)
+    return head * torch.from_numpy(soft.astype(np.float32))
 
 
 def _face_outline(body: Body) -> NDArray[np.float64] | None:

@@ -163,7 +163,7 @@ def import_capture(
                 "face": "given" if channels == 3 else "projected body",
             },
             "reprojection": source_errors(plans),
-            "notes": notes,
+            "notes": notes,  # the same list: frames that are left out below are added to it
         }
         with CaptureWriter(
             out,

@@ -98,7 +98,7 @@ class Video:
             count, _seconds = imageio_ffmpeg.count_frames_and_secs(str(self.path))
         except (OSError, RuntimeError) as error:
             raise _undecodable(self.path) from error
-        return [f"{index:06d}" for index in range(count)]
+        return [f"{index:06d}" for index in range(count or 0)]
 
     @property
     def size(self) -> tuple[int, int]:

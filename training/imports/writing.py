@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from blender_addon.contract.camera import Camera
+from blender_addon.contract.capture_writer import CaptureFrame, CaptureWriter
 from blender_addon.contract.errors import BadParameter, CaptureError
-from training.captures import CaptureFrame, CaptureWriter
 from training.imports.masks import completed
 
 if TYPE_CHECKING:
