@@ -54,6 +54,10 @@ COMMANDS: dict[str, Command] = {
         "training.uv_alone:train_uv_alone", "train the baseline that has no texture"
     ),
     "export dressing": Command("training.export:export_dressing", "write a training's packages"),
+    "export fits": Command(
+        "training.fit_refinement:export_fits",
+        "write captures with the fits that a training refined",
+    ),
     "evaluate shipped": Command("training.evaluation:evaluate_shipped", "measure shipped avatars"),
     "evaluate avatar": Command(
         "training.evaluation_avatar:evaluate_one", "measure an avatar on a capture"

@@ -40,6 +40,8 @@ from training.preview import preview, side_by_side
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    import numpy as np
+    from numpy.typing import NDArray
     from PIL.Image import Image
     from torch import Tensor
 
@@ -56,6 +58,7 @@ class TrainedDressing:
     Attributes:
         dresser: state dict, floats as float16.
         textures: per person (C, S, S) float16.
+        betas: per person (n,) float32: the capture's, corrected where the run refined its fits.
         architecture: of the dresser.
         recipe: as run, with steps and minutes.
         people: captures and body.
@@ -64,6 +67,7 @@ class TrainedDressing:
 
     dresser: dict[str, Tensor]
     textures: list[Tensor]
+    betas: list[NDArray[np.float32]]
     architecture: DresserConfig
     recipe: dict[str, Any]
     people: People
@@ -124,6 +128,7 @@ def read_run(run: Path, people: People) -> TrainedDressing:
     return TrainedDressing(
         dresser={name: _half(value) for name, value in model.dresser.state_dict().items()},
         textures=[_half(t.assemble().detach()) for t in model.each_texture()],
+        betas=_betas(people, state.get("refinement")),
         architecture=config,
         recipe={
             "command": "dressform train dressing",
@@ -235,7 +240,7 @@ def renderer(trained: TrainedDressing, person: int) -> AvatarRenderer:
 
 
 def _preview(trained: TrainedDressing, person: int) -> Image:
-    return preview(renderer(trained, person), trained.people.captures[person].betas)
+    return preview(renderer(trained, person), trained.betas[person])
 
 
 def _changed(trained: TrainedDressing, shared: Mapping[str, Tensor]) -> list[str]:
@@ -304,7 +309,7 @@ def _avatar_manifest(trained: TrainedDressing, person: int, dresser: Manifest) -
         architecture={
             "texture_channels": texture.shape[0],
             "texture_size": texture.shape[1],
-            "betas": [round(float(b), 5) for b in capture.betas],
+            "betas": [round(float(b), 5) for b in trained.betas[person]],
             "dresser_digest": package_digest(dresser),
             "dresser_delta": trained.trainable == "delta",
         }
@@ -346,6 +351,15 @@ def _last_figures(run: Path) -> dict[str, float]:
             held = {k: v for k, v in entry.items() if k.startswith("held-out/")}
             figures = held or figures
     return {name: round(value, 4) for name, value in figures.items() if value == value}  # noqa: PLR0124 - NaN is not JSON
+
+
+def _betas(people: People, refinement: Mapping[str, Tensor] | None) -> list[NDArray[np.float32]]:
+    """Return everyone's shape, with the corrections of `FitRefinement.betas` where there are any."""
+    given = [capture.betas for capture in people.captures]
+    if refinement is None:
+        return given
+    corrections = refinement["betas"].cpu().numpy()
+    return [b + corrections[person, : len(b)] for person, b in enumerate(given)]
 
 
 def _listed(libraries: Iterable[Path]) -> str:

@@ -27,9 +27,11 @@ from blender_addon.contract.capture import DESCRIPTION_FILE
 from blender_addon.contract.errors import CaptureError, TrainingError
 from blender_addon.contract.joints import JOINT_COUNT
 from models.body import skin
+from models.package import DEFAULT_LIBRARY
 from models.surface_motion import moving_samples
-from training.captures import CaptureFrame, CaptureWriter
-from training.dressing_data import NEAR
+from training.captures import CaptureFrame, CaptureWriter, find_captures
+from training.checkpoint import load_checkpoint
+from training.dressing_data import NEAR, People, load_frames
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
     from blender_addon.contract.operations import PosedBody
     from models.body import Body
     from training.captures import Capture
-    from training.dressing_data import Batch, Frame, People
+    from training.dressing_data import Batch, Frame
 
 SCALES = {
     "pose": 0.05,
@@ -183,12 +185,11 @@ class FitRefinement(nn.Module):
         K = given.K.copy()
         K[[0, 1], [0, 1]] *= float(self.focal[person].exp())
         row = self._row.get((person, index))
-        R, t = given.R, given.t
-        if row is not None:
-            turn = rotations(self.camera_rotation[row]).cpu().numpy().astype(np.float64)
-            R = _orthonormal(turn @ R)
-            t = turn @ t + self.camera_transl[row].cpu().numpy()
-        return replace(given, K=K, R=R, t=t)
+        if row is None:
+            return replace(given, K=K)
+        turn = rotations(self.camera_rotation[row]).cpu().numpy().astype(np.float64)
+        t = turn @ given.t + self.camera_transl[row].cpu().numpy()
+        return replace(given, K=K, R=_orthonormal(turn @ given.R), t=t)
 
     def write_refined(self, capture: Capture, folder: Path) -> Path:
         """Write a copy of a capture with the corrected parameters; the original stays as it is.
@@ -293,6 +294,40 @@ class FitRefinement(nn.Module):
 
     def _fit(self, name: str) -> Tensor:
         return self.get_buffer(f"fit_{name}")
+
+
+def export_fits(
+    run: Path, captures: Path | list[Path], out: Path, library: Path = DEFAULT_LIBRARY
+) -> int:
+    """Write copies of captures with the fits that a training refined.
+
+    Args:
+        run: folder of `dressform train dressing --refine.enabled true`.
+        captures: those of the training: the folder that holds them, or a list in its order.
+        out: folder of the copies, one a person, named by their ids.
+        library: where the captures' body lies.
+    """
+    state = load_checkpoint(run)
+    if state is None or state.get("refinement") is None:
+        raise TrainingError(
+            f"{run} holds no refined fits", "train with --refine.enabled true, then ask again"
+        )
+    people = People.open(find_captures(captures), library)
+    if state["digests"] != [capture.digest for capture in people.captures]:
+        raise TrainingError(
+            f"{run} was trained on other captures than those given",
+            f"give the captures of {', '.join(state['people'])} in this order",
+        )
+    refinement = FitRefinement(people, load_frames(people, "train"))
+    try:
+        refinement.load_state_dict(state["refinement"])
+    except RuntimeError as error:
+        raise TrainingError(
+            f"{run} refined a part of the frames only", "train on all of them (--overfit 0)"
+        ) from error
+    for name, capture in zip(people.ids, people.captures, strict=True):
+        print(refinement.write_refined(capture, out / name))  # noqa: T201 - a command's output
+    return 0
 
 
 def rotations(axis_angles: Tensor) -> Tensor:

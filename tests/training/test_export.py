@@ -12,16 +12,20 @@ import torch
 
 from blender_addon.contract.errors import TrainingError
 from models.avatar import AvatarRenderer
+from models.dresser_delta import delta_in
 from models.package import load_arrays, read_manifest
+from training.captures import Capture
 from training.dressing_data import People, cut_batch, whole_window
 from training.dressing_recipe import (
     DressingData,
     DressingOptimiser,
     DressingRecipe,
+    DressingRefinement,
     DressingSchedule,
 )
 from training.dressing_training import DressingTraining
 from training.export import export_dressing, read_run, renderer, write_packages
+from training.fit_refinement import export_fits
 from training.plain_texture import write_plain_texture
 from training.preview import preview_pose
 
@@ -211,6 +215,34 @@ def test_an_avatar_with_a_delta_goes_into_a_library_that_others_share(trained, t
     ours = renderer(run, 0).render(body, camera)
     shipped = AvatarRenderer.load(folder, "avatar-toy-1").render(body, camera)
     assert all(np.array_equal(ours[name], shipped[name]) for name in ours)
+
+
+def test_a_phase_two_is_trained_and_exported_as_a_delta_with_its_refined_shape(trained, tmp_path):
+    library, captures, _, training = trained
+    recipe = replace(
+        training.recipe,
+        optimiser=replace(training.recipe.optimiser, trainable="delta"),
+        refine=DressingRefinement(enabled=True, start=0.0, betas_rate=1e-2),
+    )
+    out = tmp_path / "run"
+    own = DressingTraining(recipe, captures[1:], out, library=library, device="cpu")
+    own.start(init_from=library)
+    own.run()
+    assert export_dressing(out, captures[1:], tmp_path / "own", shared=library) == 0
+    assert [path.name for path in (tmp_path / "own").iterdir()] == ["avatar-toy-1"]
+    weights = load_arrays(tmp_path / "own" / "avatar-toy-1")
+    averaged = own.averaged_model().dresser.state_dict()
+    shared = load_arrays(library / "dresser-toys")
+    moved = [name for name in delta_in(weights) if not torch.equal(averaged[name], shared[name])]
+    assert len(moved) > 20
+    for name, value in delta_in(weights).items():
+        assert torch.allclose(value.float(), averaged[name], rtol=1e-3, atol=1e-5), name
+    betas = read_manifest(tmp_path / "own" / "avatar-toy-1").architecture["betas"]
+    assert betas != pytest.approx(own.people.captures[0].betas, abs=1e-3)
+    assert export_fits(out, captures[1:], tmp_path / "fits", library) == 0
+    refined = Capture.open(tmp_path / "fits" / "toy-1")
+    assert refined.betas == pytest.approx(betas, abs=1e-4)
+    AvatarRenderer.load([tmp_path / "own", library], "avatar-toy-1")
 
 
 def test_an_avatar_may_lie_in_another_library_than_its_dresser(trained, tmp_path):
