@@ -43,6 +43,7 @@ def fit_of(capture: Capture, body, index: int) -> dict[str, np.ndarray]:
         "camera_rotation": np.eye(3)[None],
         "camera_translation": (pelvis - still)[None],
         "focal_length": np.array(camera.K[0, 0]),
+        "camera_center": camera.K[:2, 2].copy(),
     }
 
 
