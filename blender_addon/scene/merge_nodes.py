@@ -131,10 +131,11 @@ def _coverage(wiring: _Wiring, in_front: Any, scene_alpha: Any) -> Any:
     """Return how much of each pixel lies in front of the person, with soft edges.
 
     On a transparent film the edge of an object already has its own alpha: there the object is
-    laid over the person with that, one pixel beyond what its depth says.
+    laid over the person with that, three steps beyond what its depth says: a pixel's
+    filter reaches over its neighbours, and steps go round corners.
     """
     smooth = wiring.red(wiring.antialias(in_front))
-    wide = wiring.grow(in_front, 1)
+    wide = wiring.grow(in_front, 3)
     soft_film = wiring.math("LESS_THAN", scene_alpha, _SOLID)
     beyond = wiring.math("MULTIPLY", wide, soft_film)
     return wiring.math("MAXIMUM", smooth, beyond)

@@ -42,6 +42,8 @@ MODULES = {
     "motion_files": "scene.motion_files",
     "projection": "scene.projection",
     "staging": "scene.staging",
+    "merge": "scene.merge",
+    "merge_nodes": "scene.merge_nodes",
     "compose": "engine.compose",
     "final": "engine.final",
     "pixels": "engine.pixels",
