@@ -47,6 +47,9 @@ COMMANDS: dict[str, Command] = {
         "training.people.benchmark:freeze_benchmark", "freeze the benchmark captures anew"
     ),
     "train dressing": Command("training.dressing:train_dressing", "train avatars and a dresser"),
+    "train ablations": Command(
+        "training.ablation:train_ablations", "train without each loss in turn, and compare"
+    ),
     "train plain-texture": Command(
         "training.plain_texture:train_plain_textures", "fit the baseline that avatars must beat"
     ),

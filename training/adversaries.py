@@ -28,6 +28,7 @@ from training.regions import HEAD, LEFT_HAND, RIGHT_HAND, Region, Squares, crop,
 if TYPE_CHECKING:
     from models.dresser import Dressed
     from training.dressing_data import Batch
+    from training.losses import Norm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,7 @@ class Adversaries(nn.Module):
     def __init__(self, settings: DressingAdversaries, weights: DressingWeights, seed: int) -> None:
         super().__init__()
         self.settings = settings
-        self.norms = weights.norms
+        self.norms: Norm = weights.norms
         self.networks = nn.ModuleDict()
         for index, term in enumerate(ADVERSARIAL):
             if getattr(weights, term):

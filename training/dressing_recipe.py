@@ -149,6 +149,8 @@ class DressingRefinement:
         pose_rate: learning rate of rotations (radians) and of the translation (metres).
         betas_rate: of the shape coefficients.
         camera_rate: of the camera's rotation and position.
+        prior: weight of the squared corrections, in units of what a fit may well be off.
+        focal: also refine one focal length per person.
     """
 
     enabled: bool = False
@@ -157,6 +159,8 @@ class DressingRefinement:
     pose_rate: float = 5e-4
     betas_rate: float = 1e-3
     camera_rate: float = 2e-4
+    prior: float = 0.01
+    focal: bool = False
 
 
 def plain(settings: Any) -> dict[str, Any]:

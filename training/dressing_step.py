@@ -10,21 +10,24 @@ from models.dresser_delta import is_in_delta
 from training.adversaries import Adversaries
 from training.divergence import DivergenceWatch
 from training.dressing_model import DressingModel
+from training.fit_refinement import FitRefinement
 from training.losses import ADVERSARIAL, weighted_sum
 from training.objective import DressingObjective, supervised_share
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from lightning_fabric import Fabric
     from torch import Tensor, nn
 
     from models.dresser import Dressed
     from training.adversaries import Views
-    from training.dressing_data import Batch
+    from training.dressing_data import Batch, Frame, People
     from training.dressing_recipe import DressingRecipe
     from training.processes import Processes
 
+FIT_PARTS = ("pose", "betas", "camera")
+"""What of a body fit is refined, each with a rate of its own."""
 OWN_PREFIX = "discriminator/"
 """Of the discriminators' own losses in the log."""
 
@@ -34,20 +37,26 @@ class DressingStep:
 
     Args:
         recipe: all that decides about them.
-        people: how many textures.
+        people: whose textures, and whose fits where these are refined.
+        frames: training frames per person.
         fabric: device and precision.
         processes: with whom gradients are averaged.
     """
 
     def __init__(
-        self, recipe: DressingRecipe, people: int, fabric: Fabric, processes: Processes
+        self,
+        recipe: DressingRecipe,
+        people: People,
+        frames: Sequence[Sequence[Frame]],
+        fabric: Fabric,
+        processes: Processes,
     ) -> None:
         self.recipe = recipe
         self._fabric = fabric
         self._processes = processes
         model = DressingModel(
             recipe.architecture,
-            people,
+            len(people.captures),
             texture_size=recipe.optimiser.texture_size,
             deviation=recipe.optimiser.texture_deviation,
             seed=recipe.seed,
@@ -69,6 +78,17 @@ class DressingStep:
         self.optimiser = torch.optim.Adam(groups, betas=betas, fused=True)
         self._moving = [*self._dresser, *textures]
         self.own_optimiser = self.adversaries.optimiser() if self.adversaries.any else None
+        self.refinement: FitRefinement | None = None
+        self.fit_optimiser: torch.optim.Adam | None = None
+        if recipe.refine.enabled:
+            self.refinement = FitRefinement(people, frames, focal=recipe.refine.focal)
+            self.refinement.to(fabric.device)
+            rates = {name: getattr(recipe.refine, f"{name}_rate") for name in FIT_PARTS}
+            groups = [
+                {"params": parameters, "lr": rates[name]}
+                for name, parameters in self.refinement.groups().items()
+            ]
+            self.fit_optimiser = torch.optim.Adam(groups)
 
     def make(self, batch: Batch, step: int, progress: float) -> Iterator[dict[str, float] | None]:
         """Make a step.
@@ -91,6 +111,7 @@ class DressingStep:
         if frozen or progress >= recipe.schedule.freeze_statistics:
             self.model.freeze_statistics()
         batch = self._fabric.to_device(batch)
+        batch, refining = self._refined(batch, progress)
         features = self.model.features(batch)
         # Only the network runs in mixed precision: UVs and textures need all their bits.
         with self._fabric.autocast():
@@ -104,14 +125,17 @@ class DressingStep:
             with self._fabric.autocast():
                 parts |= self.adversaries.losses(views)
         loss = weighted_sum(parts, recipe.weights)
+        if refining and self.refinement is not None:
+            loss = loss + recipe.refine.prior * self.refinement.prior(batch)
         yield None
-        self.optimiser.zero_grad(set_to_none=True)
+        for parameter in self._all():
+            parameter.grad = None
         self._fabric.backward(loss)
         own: dict[str, Tensor] = {}
         if views is not None:
             yield None
             own = self._learn_to_judge(views)
-        self._processes.average_gradients(self._moving)
+        self._processes.average_gradients(self._all())
         values = self._values(parts, own) | {"loss": loss.item()}
         values["gradient"] = _clip(self._dresser, recipe.optimiser.clip)
         values = self._processes.average(values) | {"rate": factor}
@@ -123,6 +147,8 @@ class DressingStep:
         self.optimiser.step()
         if views is not None and self.own_optimiser is not None:
             self.own_optimiser.step()
+        if refining and self.fit_optimiser is not None:
+            self.fit_optimiser.step()
         yield values
 
     def to_plain(self) -> dict[str, Any]:
@@ -133,6 +159,10 @@ class DressingStep:
             "optimiser": self.optimiser.state_dict(),
             "adversaries": self.adversaries.state_dict(),
             "own_optimiser": None if own is None else own.state_dict(),
+            "refinement": None if self.refinement is None else self.refinement.state_dict(),
+            "fit_optimiser": None
+            if self.fit_optimiser is None
+            else self.fit_optimiser.state_dict(),
             "watch": self.watch.to_plain(),
         }
 
@@ -142,6 +172,7 @@ class DressingStep:
         Raises:
             RuntimeError: it is of another architecture or of other terms.
             ValueError: it is of other trainable parts.
+            TypeError: it is of a training that did not refine its fits.
         """
         self.model.load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -149,18 +180,31 @@ class DressingStep:
         self.adversaries.load_state_dict(state.get("adversaries", {}))
         if self.own_optimiser is not None:
             self.own_optimiser.load_state_dict(state["own_optimiser"])
+        if self.refinement is not None and self.fit_optimiser is not None:
+            self.refinement.load_state_dict(state["refinement"])
+            self.fit_optimiser.load_state_dict(state["fit_optimiser"])
         if "watch" in state:
             self.watch.load(state["watch"])
 
     def _learn_to_judge(self, views: Views) -> dict[str, Tensor]:
-        for parameter in self.adversaries.parameters():
-            parameter.grad = None
         with self._fabric.autocast():
             own = self.adversaries.own_losses(views)
         if own:
             self._fabric.backward(torch.stack(list(own.values())).sum())
-        self._processes.average_gradients(list(self.adversaries.parameters()))
         return own
+
+    def _all(self) -> list[nn.Parameter]:
+        fits = [] if self.refinement is None else list(self.refinement.parameters())
+        return [*self._moving, *self.adversaries.parameters(), *fits]
+
+    def _refined(self, batch: Batch, progress: float) -> tuple[Batch, bool]:
+        """Return the batch with corrected fits, and whether the corrections learn from it."""
+        refine = self.recipe.refine
+        if self.refinement is None or progress < refine.start:
+            return batch, False
+        learning = progress < refine.stop
+        with torch.set_grad_enabled(learning):
+            return self.refinement.refined(batch), learning
 
     def _values(self, parts: dict[str, Tensor], own: dict[str, Tensor]) -> dict[str, float]:
         """Return losses by name; a term without a place in this batch counts 0, as in its sum."""

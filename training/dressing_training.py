@@ -88,7 +88,7 @@ class DressingTraining:
         self.fabric = start_fabric(device, devices)
         self.processes = Processes(self.fabric)
         self.device = self.fabric.device
-        self.stepper = DressingStep(recipe, len(self.frames), self.fabric, self.processes)
+        self.stepper = DressingStep(recipe, self.people, self.frames, self.fabric, self.processes)
         self.average: RunningAverage | None = None
         self.step = 0
         self.seconds = 0.0
@@ -115,7 +115,7 @@ class DressingTraining:
             )
         try:
             self.stepper.load(state)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, TypeError, KeyError) as error:
             raise TrainingError(
                 f"{self.out}: the checkpoint is of another architecture or has other losses",
                 "give the recipe that it was run with, or another --out with --init-from",
