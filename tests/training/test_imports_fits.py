@@ -72,6 +72,7 @@ def a_fit(rng, *, hands=45):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hands", [6, 45])
 def test_pixels_are_those_of_smplify_xs_own_body_and_camera(licensed, tmp_path, hands):
     """The oracle: smplx's forward, then f · (R v + t) / z + centre."""
