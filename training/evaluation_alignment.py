@@ -108,10 +108,7 @@ def true_keypoints(body: Body, frame: TrueFrame) -> NDArray[np.float64]:
 
 
 def silhouette_affine(
-    image: NDArray[np.floating],
-    mask: NDArray[np.floating],
-    true: NDArray[np.floating],
-    true_mask: NDArray[np.floating],
+    planes: NDArray[np.floating], goal: NDArray[np.floating]
 ) -> NDArray[np.float64]:
     """Return the affine map (2, 3) from a picture to the truth, from masks and colours.
 
@@ -119,20 +116,16 @@ def silhouette_affine(
     Gauss–Newton steps on blurred mask and colours, from coarse to fine.
 
     Args:
-        image: (H, W, 3) over the truth's background.
-        mask: (H, W) its foreground.
-        true: (H, W, 3).
-        true_mask: (H, W).
+        planes: (H, W, 4) premultiplied colour and alpha, 0…1.
+        goal: (H, W, 4) the truth's.
 
     Raises:
         BadParameter: one of the masks is empty.
     """
-    centre, spread = _moments(mask)
-    true_centre, true_spread = _moments(true_mask)
+    centre, spread = _moments(planes[..., 3])
+    true_centre, true_spread = _moments(goal[..., 3])
     scale = true_spread / spread
     affine = np.concatenate([np.diag(scale), (true_centre - scale * centre)[:, None]], axis=1)
-    planes = np.concatenate([image, mask[..., None]], axis=-1)
-    goal = np.concatenate([true, true_mask[..., None]], axis=-1)
     for blur in _BLURS:
         sigma = (blur, blur, 0.0)
         affine = _refined(

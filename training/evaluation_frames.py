@@ -191,9 +191,7 @@ def _aligned(
             "give frames with alpha, or OpenPose's files with --keypoints",
         )
     else:
-        ground = np.asarray(frame.background, np.float32)
-        image = planes[..., :3] + ground * (1.0 - planes[..., 3:])
-        affine = silhouette_affine(image, planes[..., 3], frame.image, frame.masks[..., 0])
+        affine = silhouette_affine(planes, frame.premultiplied())
     if alpha:
         return warp(planes, affine)
     # What comes in from outside a frame without alpha is its background.

@@ -74,6 +74,12 @@ class TrueFrame:
     hands: tuple[Box, ...]
     background: tuple[float, float, float] = GREY
 
+    def premultiplied(self) -> NDArray[np.float32]:
+        """Return (H, W, 4): colour premultiplied by the foreground mask, and the mask."""
+        alpha = self.masks[..., :1]
+        colour = self.image - np.asarray(self.background, np.float32) * (1.0 - alpha)
+        return np.concatenate([colour, alpha], axis=-1, dtype=np.float32)
+
     def over_background(self, passes: dict[str, NDArray[np.generic]]) -> Prediction:
         """Lay a renderer's 8-bit passes over this frame's background."""
         rgba = passes["rgba"].astype(np.float32) / 255
