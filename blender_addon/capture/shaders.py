@@ -23,18 +23,19 @@ class MaskOutputs:
     """AOV outputs in the materials of some objects, until `restore`.
 
     The nodes are added to the materials themselves, not to copies: that reaches materials that
-    geometry nodes or hair put on, too. Surfaces without a material get a plain one.
+    geometry nodes or hair put on, too. Slots without a material, or with one that has no nodes,
+    get a plain one for the time.
     """
 
     def __init__(self, objects: Sequence[bpy.types.Object]) -> None:
         self._added: list[tuple[Any, list[str]]] = []
-        self._nodeless: list[bpy.types.Material] = []
-        self._slots: list[tuple[bpy.types.Object, int]] = []
+        self._slots: list[tuple[bpy.types.Object, int, bpy.types.Material | None]] = []
         self._grown: list[Any] = []
-        self._plain: bpy.types.Material | None = None
+        self._made: list[bpy.types.Material] = []
         self._fill_slots(objects)
         for material in bpy.data.materials:
-            if material.library is None and not material.is_grease_pencil:
+            usable = material.library is None and not material.is_grease_pencil
+            if usable and _has_nodes(material):
                 self._extend(material)
 
     def restore(self) -> None:
@@ -42,43 +43,36 @@ class MaskOutputs:
         for tree, names in self._added:
             for name in names:
                 tree.nodes.remove(tree.nodes[name])
-        for material in self._nodeless:
-            material.use_nodes = False
-        for ob, index in self._slots:
-            ob.material_slots[index].material = None
+        for ob, index, material in self._slots:
+            ob.material_slots[index].material = material
         for data in self._grown:
             data.materials.pop()
-        if self._plain is not None:
-            bpy.data.materials.remove(self._plain)
+        for material in self._made:
+            bpy.data.materials.remove(material)
 
     def _fill_slots(self, objects: Sequence[bpy.types.Object]) -> None:
         for ob in objects:
             if not hasattr(ob.data, "materials"):
                 continue
             if not ob.material_slots:
-                ob.data.materials.append(self._plain_material())
+                ob.data.materials.append(self._plain(None))
                 self._grown.append(ob.data)
             for index, slot in enumerate(ob.material_slots):
-                if slot.material is None:
-                    slot.material = self._plain_material()
-                    self._slots.append((ob, index))
+                if slot.material is None or not _has_nodes(slot.material):
+                    self._slots.append((ob, index, slot.material))
+                    slot.material = self._plain(slot.material)
 
-    def _plain_material(self) -> bpy.types.Material:
-        if self._plain is None:
-            self._plain = bpy.data.materials.new("Dressform Plain")
-            if self._plain.node_tree is None:
-                self._plain.use_nodes = True
-        return self._plain
+    def _plain(self, instead: bpy.types.Material | None) -> bpy.types.Material:
+        material = bpy.data.materials.new("Dressform Plain")
+        self._made.append(material)
+        if material.node_tree is None:
+            material.use_nodes = True
+        surface = next(n for n in material.node_tree.nodes if n.type == "BSDF_PRINCIPLED")
+        color = (0.8, 0.8, 0.8, 1.0) if instead is None else tuple(instead.diffuse_color)
+        surface.inputs["Base Color"].default_value = color
+        return material
 
     def _extend(self, material: bpy.types.Material) -> None:
-        if not material.use_nodes:
-            color = tuple(material.diffuse_color)
-            fresh = material.node_tree is None
-            material.use_nodes = True
-            self._nodeless.append(material)
-            surface = material.node_tree.nodes.get("Principled BSDF")
-            if fresh and surface is not None:
-                surface.inputs["Base Color"].default_value = color
         tree = material.node_tree
         names: list[str] = []
         for mask in MASK_AOVS:
@@ -89,6 +83,13 @@ class MaskOutputs:
             tree.links.new(source.outputs["Fac"], output.inputs["Value"])
             names += [source.name, output.name]
         self._added.append((tree, names))
+
+
+def _has_nodes(material: bpy.types.Material) -> bool:
+    # Since Blender 5.0 every material has nodes, and asking for `use_nodes` warns.
+    if material.node_tree is None:
+        return False
+    return bpy.app.version >= (5, 0, 0) or material.use_nodes
 
 
 def _name_aov(node: Any, name: str) -> None:

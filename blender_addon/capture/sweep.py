@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 Denoise = Literal["held-out", "all", "none"]
 SHOTS_FOLDER = "shots"
+_SHOT_ARRAYS = ("request", "pose", "transl", "expression", "K", "R", "t", "size")
 _MARGIN = 4
 _NOTHING = 1e9
 
@@ -408,10 +409,10 @@ def _read_shot(folder: Path, name: str, request: str) -> tuple[PosedBody, Camera
     file = folder / f"{name}.npz"
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-            arrays: dict[str, Any] = {key: archive[key] for key in archive.files}
+            arrays: dict[str, Any] = {key: archive[key] for key in _SHOT_ARRAYS}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
         return None
-    if str(arrays.get("request")) != request:
+    if str(arrays["request"].ravel()[0]) != request:
         return None
     body = PosedBody(
         pose=arrays["pose"], transl=arrays["transl"], expression=arrays["expression"],
