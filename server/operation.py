@@ -33,6 +33,19 @@ class Answer:
     digest: str = ""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """What a long job says between two steps.
+
+    Attributes:
+        params: plain values.
+        arrays: a preview, now and then; the arrays become the server's.
+    """
+
+    params: dict[str, Any]
+    arrays: Arrays = field(default_factory=dict)
+
+
 @dataclass(kw_only=True)
 class Context:
     """What handlers share inside one process.
@@ -58,8 +71,8 @@ Light = Callable[[Context, Request], Answer]
 Predict = Callable[[Context, Sequence[Request]], Sequence[Answer]]
 """A batch on the worker, answers in the batch's order; a bad request raises a typed error."""
 
-Steps = Callable[[Context, Request], Generator[dict[str, Any], None, Answer]]
-"""A long job on the worker in steps of at most 0.3 s, each yielding progress params."""
+Steps = Callable[[Context, Request], Generator[Progress, None, Answer]]
+"""A long job on the worker in steps of at most 0.3 s; closed early when it is cancelled."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,7 +18,7 @@ import time
 import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import msgpack
 import zmq
@@ -35,7 +35,15 @@ from blender_addon.contract.wire import (
 )
 from server import envelope
 from server.library import Library
-from server.operation import Answer, Context, HandlerTable, Operation, load_table, result_reply
+from server.operation import (
+    Answer,
+    Context,
+    HandlerTable,
+    Operation,
+    Progress,
+    load_table,
+    result_reply,
+)
 from server.storage import Storage
 
 if TYPE_CHECKING:
@@ -81,7 +89,7 @@ class _Work:
 @dataclass
 class _LongJob:
     work: _Work
-    steps: Generator[dict[str, Any], None, Answer]
+    steps: Generator[Progress, None, Answer]
     reported: float = 0.0
 
 
@@ -189,9 +197,14 @@ class Worker:
             self._send_error(job.work.number, job.work.request.id, _typed(error))
         else:
             now = time.monotonic()
-            if now - job.reported >= _PROGRESS_SECONDS:
+            if progress.arrays or now - job.reported >= _PROGRESS_SECONDS:
                 job.reported = now
-                reply = Reply(id=job.work.request.id, kind="progress", params=progress)
+                reply = Reply(
+                    id=job.work.request.id,
+                    kind="progress",
+                    params=progress.params,
+                    arrays=progress.arrays,
+                )
                 self._send(envelope.PROGRESS, job.work.number, "", encode_reply(reply))
 
     def _stop(self, number: int) -> None:

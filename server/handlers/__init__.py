@@ -5,12 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blender_addon.contract.errors import SetupError
-from server.handlers import avatar, body, capture, library
+from server.handlers import avatar, body, capture, library, training
 
 if TYPE_CHECKING:
     from server.operation import Context
 
-OPERATIONS = (*library.OPERATIONS, *body.OPERATIONS, *avatar.OPERATIONS, *capture.OPERATIONS)
+OPERATIONS = (
+    *library.OPERATIONS,
+    *body.OPERATIONS,
+    *avatar.OPERATIONS,
+    *capture.OPERATIONS,
+    *training.OPERATIONS,
+)
 
 
 def prepare(context: Context) -> None:

@@ -7,14 +7,14 @@ import itertools
 import os
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from blender_addon.contract.errors import BadParameter
 from blender_addon.contract.operations import parse_avatar_render
 from server.handlers import library
-from server.operation import Answer, Context, Operation
+from server.operation import Answer, Context, Operation, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -88,22 +88,22 @@ def untravelled(_context: Context, batch: Sequence[Request]) -> list[Answer]:
     return [Answer(params={"x": object()}) for _ in batch]
 
 
-def count(context: Context, request: Request) -> Generator[dict[str, Any], None, Answer]:
+def count(context: Context, request: Request) -> Generator[Progress, None, Answer]:
     """Steps of params["seconds"] each; writes a line to params["file"] at each, and at its end."""
     path = str(request.params.get("file", os.devnull))
     done = 0
     try:
         for done in range(1, int(request.params.get("steps", 5)) + 1):
             time.sleep(float(request.params.get("seconds", 0.02)))
-            yield {"step": done}
+            yield Progress(params={"step": done})
     finally:
         with Path(path).open("a") as file:
             file.write(f"ended after {done}\n")
     return Answer(params={"steps": done})
 
 
-def fail_midway(_context: Context, _request: Request) -> Generator[dict[str, Any], None, Answer]:
-    yield {"step": 1}
+def fail_midway(_context: Context, _request: Request) -> Generator[Progress, None, Answer]:
+    yield Progress(params={"step": 1})
     raise ZeroDivisionError("a bug in step 2")
 
 

@@ -47,7 +47,9 @@ def health(client: Client) -> dict[str, Any]:
 
 def worker_pid(client: Client) -> int:
     """The process of the first worker, once it is ready."""
-    until(lambda: health(client)["workers"][0]["state"] == "ready")
+    until(
+        lambda: health(client)["workers"][0]["state"] == "ready", 120
+    )  # imports on a busy machine
     return health(client)["workers"][0]["pid"]
 
 
