@@ -46,7 +46,7 @@ def scene_camera(depsgraph: bpy.types.Depsgraph) -> Camera:
     Raises:
         UnsupportedCamera: there is none, or it is not a perspective camera.
     """
-    scene = frame_scene(depsgraph.scene)
+    scene = frame_scene(depsgraph.scene)  # pyright: ignore[reportArgumentType]
     if scene.camera is None:
         raise UnsupportedCamera("the scene has no camera", "add one (Shift-A, Camera)")
     camera = scene.camera.evaluated_get(depsgraph)

@@ -101,6 +101,11 @@ def is_merged(scene: bpy.types.Scene) -> bool:
     return BEFORE in scene and scene.dressform_merge.people is not None
 
 
+def can_unmerge(scene: bpy.types.Scene) -> bool:
+    """Tell whether `unmerge` has anything to put back."""
+    return scene.get(BEFORE) is not None
+
+
 def why_not(scene: bpy.types.Scene) -> CannotMerge | None:
     """Return what keeps a scene from being merged, None when nothing does."""
     if scene.dressform_merge.shown is not None:
@@ -108,7 +113,7 @@ def why_not(scene: bpy.types.Scene) -> CannotMerge | None:
             "this scene only renders another scene's people",
             f"go to the scene {scene.dressform_merge.shown.name}",
         )
-    if scene.library is not None:
+    if _is_linked(scene):
         return CannotMerge("this scene is linked from another file", "merge it in its own file")
     if not any(_holds_person(ob) for ob in scene.objects):
         return CannotMerge("the scene has no person", "add one (Add Person)")
@@ -120,6 +125,12 @@ def why_not(scene: bpy.types.Scene) -> CannotMerge | None:
             "choose Cycles or EEVEE (Render properties)",
         )
     return None
+
+
+def _is_linked(data: bpy.types.ID) -> bool:
+    """Tell whether something lives in another file and cannot be changed here."""
+    library: Any = data.library
+    return library is not None
 
 
 def not_merged_yet(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> list[str]:
@@ -238,6 +249,7 @@ def _put_into_compositor(scene: bpy.types.Scene) -> None:
     node = merge_nodes.group_of(tree, state.group)
     if node is not None:
         merge_nodes.deliver(node, before["output"], state.output)
+        merge_nodes.connect_people(node, state.people)
         before["output"] = state.output
         return
     dormant = merge_nodes.splice(
@@ -284,8 +296,8 @@ def _ground(rig: bpy.types.Object, *, shadows: bool) -> list[str]:
     only where nothing else does.
     """
     meshes = skinned_meshes(rig)
-    locked = [ob.name for ob in meshes if ob.library is not None]
-    meshes = [ob for ob in meshes if ob.library is None]
+    locked = [ob.name for ob in meshes if _is_linked(ob)]
+    meshes = [ob for ob in meshes if not _is_linked(ob)]
     for ob in meshes:
         if BEFORE not in ob:
             ob[BEFORE] = [int(ob.hide_render), int(ob.visible_camera)]

@@ -321,14 +321,9 @@ def splice(
     for socket in after:
         tree.links.new(node.outputs[output], socket)
     tree.links.new(layers.outputs["Depth"], node.inputs["Scene Depth"])
-    ours = tree.nodes.new("CompositorNodeRLayers")
-    ours.name, ours.label, ours.scene = PEOPLE_NODE, "People", people
-    ours.layer = people.view_layers[0].name
-    tree.links.new(ours.outputs["Image"], node.inputs["People"])
-    tree.links.new(ours.outputs["Depth"], node.inputs["People Depth"])
     anchor = before.node
     node.location = (anchor.location.x + anchor.width + 60.0, anchor.location.y - 140.0)
-    ours.location = (node.location.x - 320.0, node.location.y - 420.0)
+    connect_people(node, people)
     return Dormant(made_tree=made, source=source)
 
 
@@ -354,6 +349,20 @@ def unsplice(
         socket = next((out for out in outputs if out.identifier == dormant.source[1]), None)
         if socket is not None:
             tree.links.new(socket, _output_image(tree))
+
+
+def connect_people(node: Any, people: bpy.types.Scene) -> None:
+    """Let the render of `people` come into the group's node; a broken one is replaced."""
+    tree = node.id_data
+    ours = next((link.from_node for link in node.inputs["People"].links), None)
+    if ours is None:
+        ours = tree.nodes.new("CompositorNodeRLayers")
+        ours.name, ours.label = PEOPLE_NODE, "People"
+        ours.location = (node.location.x - 320.0, node.location.y - 420.0)
+    if ours.name.startswith(PEOPLE_NODE):
+        ours.scene, ours.layer = people, people.view_layers[0].name
+        tree.links.new(ours.outputs["Image"], node.inputs["People"])
+        tree.links.new(ours.outputs["Depth"], node.inputs["People Depth"])
 
 
 def deliver(node: Any, before: Output, now: Output) -> None:

@@ -50,7 +50,7 @@ class DRESSFORM_OT_unmerge(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if merge.BEFORE in context.scene:
+        if merge.can_unmerge(context.scene):  # pyright: ignore[reportArgumentType]
             return True
         cls.poll_message_set("This scene's people are not merged")
         return False

@@ -303,6 +303,10 @@ def test_the_artists_nodes_stay_and_a_second_press_adds_nothing(
     assert _wires(tree) == first
     assert len(tree.nodes) == count
     assert len(blender.data.scenes) == 2
+    blender.data.scenes.remove(scene.dressform_merge.people)  # by hand, in the outliner
+    blender.ops.dressform.merge()
+    assert _wires(tree) == first
+    assert node.inputs["People"].links[0].from_node.scene == scene.dressform_merge.people
     blender.ops.dressform.unmerge()
     assert _wires(tree) == wires
     assert _state(blender, scene) == before
