@@ -46,7 +46,7 @@ class MaskOutputs:
         for ob, index, material in self._slots:
             ob.material_slots[index].material = material
         for data in self._grown:
-            data.materials.pop()
+            data.materials.clear()  # pop() leaves the objects their slots
         for material in self._made:
             bpy.data.materials.remove(material)
 
@@ -79,7 +79,7 @@ class MaskOutputs:
             source = tree.nodes.new("ShaderNodeAttribute")
             source.attribute_type, source.attribute_name = "GEOMETRY", mask
             output = tree.nodes.new("ShaderNodeOutputAOV")
-            _name_aov(output, mask)
+            output.aov_name = mask
             tree.links.new(source.outputs["Fac"], output.inputs["Value"])
             names += [source.name, output.name]
         self._added.append((tree, names))
@@ -90,10 +90,3 @@ def _has_nodes(material: bpy.types.Material) -> bool:
     if material.node_tree is None:
         return False
     return bpy.app.version >= (5, 0, 0) or material.use_nodes
-
-
-def _name_aov(node: Any, name: str) -> None:
-    if hasattr(node, "aov_name"):
-        node.aov_name = name
-    else:  # before Blender 4.3 called so
-        node.name = name
