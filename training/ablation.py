@@ -182,7 +182,7 @@ def compare(
         means by figure, and pairs of pictures (truth, prediction): whole, head and a hand.
     """
     model = training.averaged_model()
-    distance = perceptual_distance().to(training.device)
+    distance = perceptual_distance()
     figures: list[dict[str, float]] = []
     pictures: list[tuple[NDArray[np.uint8], NDArray[np.uint8]]] = []
     frames = [some[:shown] for some in training.held_out]
