@@ -105,7 +105,7 @@ def avatars(server_python: str, tmp_path_factory) -> Path:
     """A library of two tiny avatars."""
     folder = tmp_path_factory.mktemp("library") / "library"
     command = [server_python, "-m", "tests.blender.make_library", str(folder)]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=120)
+    subprocess.run(command, cwd=ROOT, check=True, timeout=300)
     return folder
 
 
