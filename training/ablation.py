@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -149,7 +149,7 @@ def train_ablations(
         training = DressingTraining(changed, chosen, out / name, library=library, device=device)
         if not training.resume():
             training.start(init_from)
-        if training.step < cast("int", schedule.steps):
+        if training.step < schedule.steps:
             training.run()
         table[name], pictures = compare(training, shown)
         table[name]["steps"] = training.step
