@@ -34,7 +34,7 @@ from blender_addon.scene.stand_in import BodyTemplate, lift, to_blender  # noqa:
 from scripts.character_materials import make_material  # noqa: E402
 
 HANDS, FACE = "dressform_hands", "dressform_face"
-PLACE, STRAND = "dressform_place", "dressform_strand"
+PLACE, STRAND, TINT = "dressform_place", "dressform_strand", "dressform_tint"
 
 
 def main() -> int:
@@ -134,7 +134,15 @@ def add_piece(
     mesh.update()
     ob = bpy.data.objects.new(title, mesh)
     bpy.context.collection.objects.link(ob)
-    textures = {name: load_texture(title, name, arrays[name]) for name in ("albedo", "roughness")}
+    textures = {
+        name: load_texture(title, name, arrays[name])
+        for name in ("albedo", "roughness")
+        if name in arrays
+    }
+    if "tint" in arrays:
+        opaque = np.concatenate([arrays["tint"], np.ones((len(vertices), 1))], axis=1)
+        layer = mesh.attributes.new(TINT, "FLOAT_COLOR", "POINT")
+        layer.data.foreach_set("color", np.ascontiguousarray(opaque, np.float32).ravel())
     mesh.materials.append(make_material(title, piece, textures))
     _weigh(ob, arrays["weights"])
     if "expression" in arrays:

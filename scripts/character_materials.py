@@ -61,7 +61,7 @@ class Nodes:
         node.inputs["Scale"].default_value = 1.0
         node.inputs["Detail"].default_value = octaves
         self.link(self.scaled(attribute, scale), node.inputs["Vector"])
-        return node.outputs["Fac"]
+        return node.outputs[0]
 
     def bump(self, height: bpy.types.NodeSocket, metres: float, strength: float = 1.0) -> None:
         """Tilt the shader's normal by a height 0…1 of so many metres, on top of earlier bumps."""
@@ -83,17 +83,16 @@ def make_material(
     Args:
         title: name of the material.
         piece: its `kind` and `look`, as in the kit.
-        textures: `albedo` and `roughness`.
+        textures: `albedo` and `roughness`; none for strands.
     """
     import bpy
 
     material = bpy.data.materials.new(title)
     nodes = Nodes(material)
-    nodes.link(
-        nodes.texture(textures["albedo"]).outputs["Color"], nodes.shader.inputs["Base Color"]
-    )
-    roughness = nodes.texture(textures["roughness"]).outputs["Color"]
-    nodes.link(roughness, nodes.shader.inputs["Roughness"])
+    for name, target in (("albedo", "Base Color"), ("roughness", "Roughness")):
+        if name in textures:
+            seen = nodes.texture(textures[name]).outputs["Color"]
+            nodes.link(seen, nodes.shader.inputs[target])
     _FINISH[piece["kind"]](nodes, piece["look"])
     return material
 
@@ -127,6 +126,17 @@ def _hair(nodes: Nodes, look: dict[str, Any]) -> None:
     nodes.bump(nodes.noise("dressform_strand", (1100.0, 7.0, 1.0), 1.0), 0.002)
 
 
+def _strands(nodes: Nodes, look: dict[str, Any]) -> None:
+    tint = nodes.add("ShaderNodeAttribute", attribute_name="dressform_tint")
+    nodes.link(tint.outputs["Color"], nodes.shader.inputs["Base Color"])
+    curly = bool(look["curly"])
+    nodes.set(Roughness=0.6 if curly else 0.42, Specular_IOR_Level=0.2 if curly else 0.4)
+    if not curly:
+        tangent = nodes.add("ShaderNodeTangent", direction_type="UV_MAP", uv_map="Strand")
+        nodes.link(tangent.outputs["Tangent"], nodes.shader.inputs["Tangent"])
+        nodes.set(Anisotropic=0.8, Anisotropic_Rotation=0.25)
+
+
 def _cloth(nodes: Nodes, look: dict[str, Any]) -> None:
     nodes.set(Sheen_Weight=0.25, Sheen_Roughness=0.45, Specular_IOR_Level=0.25)
     pattern = look["pattern"]
@@ -149,6 +159,7 @@ _FINISH: dict[str, Callable[[Nodes, dict[str, Any]], None]] = {
     "skin": _skin,
     "eyes": _eyes,
     "hair": _hair,
+    "strands": _strands,
     "cloth": _cloth,
     "shoes": _shoes,
 }

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from training.people.noise import noise, smoothstep
+from training.people.strands import StrandStyle
 from training.people.surfaces import (
     Surface,
     clip,
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from training.people.bare import BareBody
 
     Array = NDArray[np.float64]
+
+
+BEARD_STRANDS = StrandStyle(
+    count=5500, length=(0.009, 0.021), width=0.0010, lift=0.006, wave=0.0014
+)
 
 
 def beard_field(bare: BareBody, *, seed: int = 0) -> Array:
@@ -42,7 +48,8 @@ def beard_field(bare: BareBody, *, seed: int = 0) -> Array:
     mouth = 0.006 * (np.hypot(x / 0.026, (y + 0.0705) / 0.0125) - 1) / 0.4
     inside = 0.03 - (0.036 - 22.0 * x**2 - z)  # not the inside of the mouth
     field = np.minimum(np.minimum(below, under), np.minimum(ears, mouth))
-    field = np.minimum(field, inside)
+    ear = np.hypot((z + float(eye[2] - bare.mark("head")[2]) - 0.003) / 0.026, (y + 0.021) / 0.040)
+    field = np.where(x > 0.055, np.minimum(field, (ear - 1) * 0.025), np.minimum(field, inside))
     uneven = 0.0025 * noise(bare.template, 160.0, seed) + 0.0015 * noise(bare.template, 420.0, seed)
     return np.where(bare.head_weight() > 0.3, field + uneven, -0.2)
 

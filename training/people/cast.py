@@ -19,15 +19,15 @@ ANNA = Identity(
     betas=(-0.3, 1.2, 0.3, -0.4, -0.4, 0.3, 0.0, 0.3, 0.4, -0.3),
     complexion=Complexion(
         skin=(0.94, 0.77, 0.67),
-        lips=(0.80, 0.45, 0.43),
-        brows=(0.34, 0.20, 0.11),
-        iris=(0.33, 0.47, 0.42),
-        brow_weight=0.9,
+        lips=(0.78, 0.37, 0.37),
+        brows=(0.28, 0.16, 0.09),
+        iris=(0.26, 0.44, 0.36),
+        brow_weight=1.1,
         blush=0.7,
         freckles=0.5,
-        make_up=0.35,
+        make_up=0.6,
     ),
-    hair_cut=HairCut(style="long", volume=0.016, length=0.36),
+    hair_cut=HairCut(style="long", volume=0.021, length=0.36),
     hair=Hair(color=(0.55, 0.29, 0.13)),
     top=(
         Top(sleeve=0.62, neck="round", hem=0.01, ease=0.010),
@@ -124,7 +124,7 @@ ELIAS = Identity(
     beard=Hair(color=(0.66, 0.64, 0.61)),
     hat=Cloth(pattern="knit", color=(0.60, 0.25, 0.12), hem=False),
     top=(
-        Top(sleeve=1.9, neck="round", hem=0.06, ease=0.013),
+        Top(sleeve=1.9, neck="collar", hem=0.06, ease=0.013),
         Cloth(
             pattern="flannel", color=(0.50, 0.10, 0.10), accent=(0.10, 0.12, 0.16), cell=_CELL / 12
         ),
@@ -156,7 +156,7 @@ MEI = Identity(
     hair=Hair(color=(0.10, 0.078, 0.07)),
     top=(
         Top(sleeve=0.28, neck="wide", hem=0.01, ease=0.008),
-        Cloth(pattern="plain", color=(0.93, 0.72, 0.20), hem=True),
+        Cloth(pattern="dots", color=(0.93, 0.72, 0.20), accent=(0.98, 0.96, 0.90), cell=_CELL / 16),
     ),
     skirt=(
         SkirtCut(length=0.78, flare=0.06, pleats=12),

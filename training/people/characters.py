@@ -8,7 +8,7 @@ the add-on's own rig. Axes are SMPL-X's (Y up), units metres.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,9 +24,11 @@ from training.people.baking import Textures, bake
 from training.people.cast import CAST
 from training.people.dataset import DEFAULT_BODY
 from training.people.figures import build_figure, face_share
-from training.people.materials import Cloth, Hair
+from training.people.hair import hat_field
+from training.people.materials import Cloth, Hair, linear
 from training.people.noise import smoothstep
 from training.people.render import look_of
+from training.people.strands import grow_strands
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,9 +41,9 @@ if TYPE_CHECKING:
 
 KIT_VERSION = 1
 
-Kind = Literal["skin", "eyes", "cloth", "hair", "shoes"]
+Kind = Literal["skin", "eyes", "cloth", "hair", "shoes", "strands"]
 
-_TEXELS: dict[str, int] = {"skin": 4096, "eyes": 512, "cloth": 2048, "hair": 2048, "shoes": 1024}
+_TEXELS: dict[str, int] = {"skin": 3072, "eyes": 512, "cloth": 2048, "hair": 2048, "shoes": 1024}
 # Roughness of no gloss and of full gloss (`materials.Look.gloss`).
 _ROUGHNESS: dict[str, tuple[float, float]] = {
     "skin": (0.56, 0.02),
@@ -68,7 +70,8 @@ class KitPiece:
         hands: (V,) 0…1.
         face: (V,) 0…1.
         expression: (V, 3, m) metres per coefficient, or None where faces do not move it.
-        textures: baked colours and roughness.
+        textures: baked colours and roughness, or None where vertices have colours.
+        tint: (V, 3) linear colours of the vertices, or None where there are textures.
         look: what the material needs beside them.
     """
 
@@ -83,7 +86,8 @@ class KitPiece:
     hands: NDArray[np.float32]
     face: NDArray[np.float32]
     expression: NDArray[np.float32] | None
-    textures: Textures
+    textures: Textures | None
+    tint: NDArray[np.float32] | None
     look: Mapping[str, Any]
 
 
@@ -132,9 +136,11 @@ def write_kit(path: Path, identity: Identity, body: Body, *, detail: float = 1.0
             "hands": piece.hands,
             "face": piece.face,
             "expression": piece.expression,
-            "albedo": np.frombuffer(piece.textures.albedo, np.uint8),
-            "roughness": np.frombuffer(piece.textures.roughness, np.uint8),
+            "tint": piece.tint,
         }
+        if piece.textures is not None:
+            values["albedo"] = np.frombuffer(piece.textures.albedo, np.uint8)
+            values["roughness"] = np.frombuffer(piece.textures.roughness, np.uint8)
         arrays |= {f"{number}.{key}": value for key, value in values.items() if value is not None}
     meta = {
         "kit": KIT_VERSION,
@@ -154,6 +160,8 @@ def kit_pieces(figure: Figure, *, detail: float = 1.0) -> list[KitPiece]:
     found.append(_other(figure, 1, "eyes", "eyes", detail))
     for number, piece in enumerate(figure.pieces):
         found.append(_other(figure, 2 + number, f"{piece.kind}-{number}", piece.kind, detail))
+        if piece.strands is not None:
+            found.append(_strands(figure, number))
     return found
 
 
@@ -169,8 +177,43 @@ def _skin(figure: Figure, detail: float) -> KitPiece:
 def _other(figure: Figure, owner: int, name: str, kind: Kind, detail: float) -> KitPiece:
     faces = figure.faces[figure.owner == owner]
     rest = figure.static[:, 3:6].astype(np.float64)
-    uv, texels = cell_atlas(rest, faces, int(_TEXELS[kind] * detail))
+    # However coarse the texture is asked for, every face gets a cell.
+    size = max(int(_TEXELS[kind] * detail), int(np.ceil(np.sqrt(40 * len(faces)))))
+    uv, texels = cell_atlas(rest, faces, size)
     return _piece(figure, owner, name, kind, faces, uv, texels, spread=False)
+
+
+def _strands(figure: Figure, number: int) -> KitPiece:
+    piece = figure.pieces[number]
+    bare, surface, style = figure.bare, piece.surface, piece.strands
+    assert style is not None
+    assert isinstance(piece.material, Hair)
+    # Long hair may run on beyond its cut; hair may not run on over the face.
+    low = surface.paint[:, 1] < bare.mark("left_eye_smplhf")[1] - 0.05
+    below = low & (surface.paint[:, 2] < bare.mark("head")[2] + 0.03)
+    ends = replace(surface, edge=np.where(below, 1.0, surface.edge))
+    bareheaded = figure.identity.hat is None
+    uncovered = np.ones(len(low), bool) if bareheaded else hat_field(bare, surface.paint) < -0.004
+    grown = grow_strands(ends, style, figure.identity.seed + number, uncovered)
+    color = linear(piece.material.color)[None] * grown.shade[:, None]
+    count = len(grown.vertices)
+    rest = grown.vertices.astype(np.float32)
+    return KitPiece(
+        name=f"strands-{number}",
+        kind="strands",
+        vertices=rest,
+        faces=grown.faces.astype(np.int32),
+        weights=grown.weights.astype(np.float32),
+        uv=grown.coords[grown.faces].astype(np.float32),
+        place=grown.paint.astype(np.float32),
+        strand=grown.coords.astype(np.float32),
+        hands=np.zeros(count, np.float32),
+        face=np.zeros(count, np.float32),
+        expression=_expression(figure, 2 + number, np.arange(0), grown.weights, rest),
+        textures=None,
+        tint=np.clip(color, 0, 1).astype(np.float32),
+        look=_describe(figure, 2 + number),
+    )
 
 
 def _piece(
@@ -210,6 +253,7 @@ def _piece(
         face=face.astype(np.float32),
         expression=_expression(figure, owner, used, weights, static[:, 3:6]),
         textures=textures,
+        tint=None,
         look=_describe(figure, owner),
     )
 

@@ -13,7 +13,7 @@ from blender_addon.contract.joints import (
     RIGHT_HAND_JOINTS,
 )
 from training.people.bare import BareBody, bare_body, posed_vertices
-from training.people.beard import grow_beard
+from training.people.beard import BEARD_STRANDS, grow_beard
 from training.people.collisions import Solids, body_solids
 from training.people.garments import (
     make_shoes,
@@ -24,7 +24,7 @@ from training.people.garments import (
     top_field,
     trousers_field,
 )
-from training.people.hair import grow, knit_cap
+from training.people.hair import grow, knit_cap, strand_style
 from training.people.materials import Cloth, Hair, Leather
 from training.people.skeleton import apply_transforms, joint_transforms
 from training.people.skin import Nail, find_nails
@@ -39,18 +39,23 @@ if TYPE_CHECKING:
     from blender_addon.contract.operations import PosedBody
     from models.body import Body
     from training.people.identities import Identity
+    from training.people.strands import StrandStyle
 
 Kind = Literal["skin", "eyes", "cloth", "hair", "shoes"]
 
 
 @dataclass(frozen=True)
 class Piece:
-    """One piece over the skin: its rest surface, material and, for skirts, its own posing."""
+    """One piece over the skin: its rest surface, material and, for skirts, its own posing.
+
+    `strands` says how single hairs lie on a piece of hair; only characters have them.
+    """
 
     kind: Kind
     surface: Surface
     material: Cloth | Leather | Hair
     skirt: Skirt | None = None
+    strands: StrandStyle | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,9 +178,11 @@ def _tailored(identity: Identity, bare: BareBody) -> tuple[list[Piece], NDArray[
     if identity.hair_cut is not None:
         hair = grow(bare, identity.hair_cut, identity.seed % 79, under_hat=identity.hat is not None)
         if hair is not None:
-            pieces.append(Piece("hair", hair, identity.hair))
+            lying = strand_style(identity.hair_cut, curly=identity.hair.curly)
+            pieces.append(Piece("hair", hair, identity.hair, strands=lying))
     if identity.beard is not None:
-        pieces.append(Piece("hair", grow_beard(bare, identity.seed % 71), identity.beard))
+        beard = grow_beard(bare, identity.seed % 71)
+        pieces.append(Piece("hair", beard, identity.beard, strands=BEARD_STRANDS))
     if identity.hat is not None:
         pieces.append(Piece("cloth", knit_cap(bare), identity.hat))
     return pieces, skin_under(bare, covered)

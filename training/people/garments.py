@@ -169,9 +169,10 @@ def make_shoes(bare: BareBody, shoes: Shoes) -> Surface:
     surface = _shell(
         bare,
         lambda points: shoes_field(bare, shoes, points),
-        np.full(len(bare.vertices), 0.007),
+        np.full(len(bare.vertices), 0.009),
         rounds=26,
         folds=None,
+        under=_without_toes(bare),
     )
     vertices = surface.vertices.copy()
     ground = float(bare.vertices[:, 1].min())
@@ -192,6 +193,14 @@ def make_shoes(bare: BareBody, shoes: Shoes) -> Surface:
         coords=coords,
         edge=surface.edge,
     )
+
+
+def _without_toes(bare: BareBody) -> Array:
+    """Return the (V, 3) vertices of the person with feet as a sock shows them."""
+    feet = bare.template[:, 1] < bare.mark("left_ankle")[1] + 0.02
+    smooth = smoothed(bare.vertices, bare.faces[feet[bare.faces].all(axis=1)], 45)
+    forefoot = smoothstep(0.02, 0.07, bare.template[:, 2] - bare.mark("left_ankle")[2]) * feet
+    return bare.vertices + forefoot[:, None] * (smooth - bare.vertices)
 
 
 def skin_under(bare: BareBody, fields: list[Array], *, margin: float = 0.025) -> NDArray[np.bool_]:
@@ -235,6 +244,7 @@ def _shell(
     *,
     rounds: int,
     folds: tuple[float, tuple[float, float, float], int] | None,
+    under: Array | None = None,
 ) -> Surface:
     surface = bare.surface()
     field = cut(bare.template)
@@ -242,6 +252,8 @@ def _shell(
     near = (field > -0.03) & (bare.weights[:, apart].sum(axis=1) < 0.5)
     wanted = near[surface.faces].all(axis=1)
     skin, outward = bare.vertices, bare.normals
+    if under is not None:
+        skin, outward = under, normals(under, bare.faces)
     # Cloth bridges what skin follows: smooth over the wanted part, then keep off the skin.
     draped = skin + smoothed(outward, surface.faces[wanted], 4) * thickness[:, None]
     draped = smoothed(draped, surface.faces[wanted], rounds)

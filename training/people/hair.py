@@ -12,6 +12,7 @@ import numpy as np
 
 from training.people.garments import pushed_out
 from training.people.noise import noise, smoothstep
+from training.people.strands import StrandStyle
 from training.people.surfaces import (
     Surface,
     clip,
@@ -80,6 +81,23 @@ class HairCut:
     style: HairStyle
     volume: float = 0.014
     length: float = 0.3
+
+
+def strand_style(cut: HairCut, *, curly: bool) -> StrandStyle:
+    """Return how single hairs lie in a cut."""
+    if curly and cut.style == "afro":
+        return StrandStyle(count=9000, length=(0.006, 0.018), width=0.0016, curl=0.0045)
+    if curly:
+        return StrandStyle(count=9000, length=(0.003, 0.006), width=0.0009, curl=0.0017)
+    long = cut.style in ("long", "bob", "ponytail")
+    return StrandStyle(
+        count=8000,
+        length=(0.07, 0.2) if long else (0.018, 0.042),
+        width=0.0015 if long else 0.0011,
+        lift=0.005,
+        wave=0.002 if cut.style == "long" else 0.001,
+        swept=cut.style != "short",
+    )
 
 
 def scalp_field(bare: BareBody, *, seed: int = 0) -> Array:
@@ -184,8 +202,8 @@ def knit_cap(bare: BareBody) -> Surface:
     wanted: NDArray[np.bool_] = np.asarray((field > -0.03)[surface.faces].all(axis=1))
     outward = smoothed(bare.normals, surface.faces[wanted], 8)
     outward /= np.maximum(np.linalg.norm(outward, axis=1, keepdims=True), 1e-9)
-    rim = 0.005 * smoothstep(0.042, 0.036, field)
-    thickness = 0.017 + rim + 0.016 * smoothstep(0.05, 0.12, field)
+    rim = 0.004 * smoothstep(0.042, 0.036, field)
+    thickness = 0.012 + rim + 0.018 * smoothstep(0.05, 0.12, field)
     values = surface.attributes()
     values[:, :3] = smoothed(bare.vertices, surface.faces[wanted], 10)
     values[:, :3] += thickness[:, None] * outward
@@ -200,7 +218,7 @@ def knit_cap(bare: BareBody) -> Surface:
 def _curtain(bare: BareBody, cut: HairCut, seed: int) -> Surface:
     """Hair that falls from the head's equator behind the ears to neck, shoulders and back."""
     around, down = 150, 44
-    reach = 1.9
+    reach = 2.12
     angle = np.linspace(-reach, reach, around)
     step = np.linspace(0, 1, down)
     eyes = bare.joint("left_eye_smplhf") * np.array([0, 1, 1])
