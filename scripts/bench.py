@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from models.avatar import AvatarRenderer
+    from scripts.environments import Blender
 
 ROOT = Path(__file__).resolve().parent.parent
 REPEATS = 3
@@ -78,17 +79,8 @@ class Shot:
 def render_shot(folder: Path, avatar: str, frames: int, blender: Path | None) -> Shot:
     """Render a shot in a real Blender against a server of its own."""
     from blender_addon.local_server import LocalServer, server_command
-    from scripts.environments import Blender, SetupFailed, find_blender
 
-    module = ROOT / ".venv-blender/bin/python"
-    try:
-        found = (
-            Blender(module, is_module=True)
-            if blender is None and module.is_file()
-            else find_blender(blender)
-        )
-    except SetupFailed as failure:
-        raise SetupError(str(failure), "run `python scripts/demo.py` once") from failure
+    found = bench_blender_program(blender)
     archive = _extension()
     environment = {
         **os.environ,
@@ -118,6 +110,23 @@ def render_shot(folder: Path, avatar: str, frames: int, blender: Path | None) ->
             for index in range(len(timings["seconds"]))
         ]
     return Shot(timings["avatar"], timings["seconds"], requests)
+
+
+def bench_blender_program(blender: Path | None) -> Blender:
+    """Return the Blender that is given, else the one in .venv-blender, else any that is found.
+
+    Raises:
+        SetupError: there is none.
+    """
+    from scripts.environments import Blender, SetupFailed, find_blender
+
+    module = ROOT / ".venv-blender/bin/python"
+    try:
+        if blender is None and module.is_file():
+            return Blender(module, is_module=True)
+        return find_blender(blender)
+    except SetupFailed as failure:
+        raise SetupError(str(failure), "run `python scripts/demo.py` once") from failure
 
 
 def frame_figures(shot: Shot) -> list[Figure]:
