@@ -112,8 +112,8 @@ def read_recipe(source: Path) -> DressingRecipe:
     parser.add_argument("--recipe", type=DressingRecipe)
     given = {"recipe": {name: value for name, value in plain.items() if name in known}}
     try:
-        return cast("DressingRecipe", parser.instantiate_classes(parser.parse_object(given)).recipe)
-    except jsonargparse.ArgumentError as error:
+        return cast("DressingRecipe", parser.instantiate(parser.parse_object(given)).recipe)
+    except (jsonargparse.ArgumentError, ValueError) as error:
         raise TrainingError(
             f"the recipe of {source} is not one of this version: {error}",
             "repeat the avatar's training with this version first",
