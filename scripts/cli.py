@@ -62,6 +62,9 @@ COMMANDS: dict[str, Command] = {
         "write captures with the fits that a training refined",
     ),
     "evaluate shipped": Command("training.evaluation:evaluate_shipped", "measure shipped avatars"),
+    "evaluate curve": Command(
+        "training.curve:evaluate_curve", "train on 10, 30, 60 and 200 frames and compare"
+    ),
     "evaluate avatar": Command(
         "training.evaluation_avatar:evaluate_one", "measure an avatar on a capture"
     ),
@@ -69,6 +72,9 @@ COMMANDS: dict[str, Command] = {
         "training.evaluation_frames:evaluate_frames", "measure another method's frames"
     ),
     "evaluate looks": Command("training.looks:show_looks", "render sheets of avatars to look at"),
+    "bench cycles": Command(
+        "scripts.bench_cycles:bench_cycles", "an avatar's speed and likeness against Cycles"
+    ),
     "bench avatar": Command("scripts.bench:bench_avatar", "time an avatar's frame, part by part"),
 }
 """Every verb; a family's verbs share their first word."""
