@@ -39,6 +39,11 @@ class Job(Generic[Result]):
         """Whether `result` would return at once."""
         return not self._thread.is_alive()
 
+    def wait(self, seconds: float) -> bool:
+        """Wait that long at most; return whether the work is done."""
+        self._thread.join(seconds)
+        return self.done
+
     def cancel(self) -> None:
         """Ask the work to stop; returns at once."""
         self._stop.set()

@@ -13,7 +13,7 @@ import bpy
 from . import connection
 from .engine import final
 from .scene import merge_state, properties
-from .ui import gallery, merge, operators, panels, preferences, settings
+from .ui import gallery, make_neural, merge, operators, panels, preferences, settings
 
 _registered = False
 
@@ -30,6 +30,7 @@ def register() -> None:
     for kind in (*operators.CLASSES, *final.CLASSES):
         bpy.utils.register_class(kind)
     panels.register()
+    make_neural.register()
     merge.register()
     _registered = True
     # A RenderEngine that is still registered when the interpreter ends hangs or crashes Blender.
@@ -45,6 +46,7 @@ def unregister() -> None:
     atexit.unregister(unregister)
     _leave_rendered_viewports()
     merge.unregister()
+    make_neural.unregister()
     panels.unregister()
     for kind in (*final.CLASSES, *reversed(operators.CLASSES)):
         bpy.utils.unregister_class(kind)

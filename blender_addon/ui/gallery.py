@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 ICON_SIDE = 128
 
+_PROGRESS = "an avatar in the making"
+
 _icons: Any = None
+_shown_preview: NDArray[np.uint8] | None = None
 _shown: dict[str, tuple[str, str, str, int, int]] = {}
 _items: list[tuple[str, str, str, int, int]] = []
 
@@ -37,22 +40,44 @@ def refresh() -> None:
     known = library.known
     _items.clear()
     for number, avatar in enumerate(known.avatars):
-        icon = _icon(avatar.id, known.previews.get(avatar.id))
+        # By the digest too: an avatar that was replaced has another face.
+        icon = _icon(f"{avatar.id} {avatar.digest}", known.previews.get(avatar.id))
         text = f"{avatar.name} ({avatar.licence})" if avatar.licence else avatar.name
         entry = (avatar.id, avatar.name, text, icon, number)
         # Blender keeps pointers to these texts: keep every one that it was ever shown.
         _items.append(_shown.setdefault(f"{entry}", entry))
 
 
-def _icon(avatar_id: str, preview: NDArray[np.float32] | None) -> int:
+def progress_icon(preview: NDArray[np.uint8] | None) -> int:
+    """Return the icon of the last picture of an avatar in the making; 0 when there is none yet.
+
+    Args:
+        preview: (H, W, 3) sRGB; the same array again is not looked at again.
+    """
+    global _shown_preview  # noqa: PLW0603 - belongs to the preview collection
     if _icons is None or preview is None:
         return 0
-    if avatar_id not in _icons:
-        image = _icons.new(avatar_id)
-        small = _fitted(preview)
-        image.image_size = (small.shape[1], small.shape[0])
-        image.image_pixels_float = np.ascontiguousarray(small[::-1]).ravel().tolist()
-    return _icons[avatar_id].icon_id
+    if preview is not _shown_preview:
+        _shown_preview = preview
+        whole = np.ones((*preview.shape[:2], 4), np.float32)
+        whole[..., :3] = preview / np.float32(255)
+        _icons.pop(_PROGRESS, None)
+        _set_pixels(_icons.new(_PROGRESS), whole)
+    return _icons[_PROGRESS].icon_id
+
+
+def _icon(key: str, preview: NDArray[np.float32] | None) -> int:
+    if _icons is None or preview is None:
+        return 0
+    if key not in _icons:
+        _set_pixels(_icons.new(key), preview)
+    return _icons[key].icon_id
+
+
+def _set_pixels(image: Any, picture: NDArray[np.float32]) -> None:
+    small = _fitted(picture)
+    image.image_size = (small.shape[1], small.shape[0])
+    image.image_pixels_float = np.ascontiguousarray(small[::-1]).ravel().tolist()
 
 
 def _fitted(image: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+pytestmark = pytest.mark.timeout(900)  # minutes only where others want the cores too
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A shipped library of a toy body, a dresser and an avatar; a capture; room for the user's."""
@@ -102,7 +105,7 @@ def asking(number: int, avatar: str, size: int = 32) -> tuple[dict[str, Any], Ar
 def test_a_capture_becomes_an_avatar_that_can_be_rendered(client, home, capture):
     told: list[Reply] = []
     asked = words(capture, "Frau Müller", steps=4)
-    made = client.call(AVATAR_TRAIN, asked, timeout=120, on_progress=told.append).params
+    made = client.call(AVATAR_TRAIN, asked, timeout=250, on_progress=told.append).params
     assert made["avatar"] == "avatar-frau-m-ller"
     assert made["steps"] == 4
     stages = [reply.params["stage"] for reply in told if "stage" in reply.params]
@@ -117,18 +120,18 @@ def test_a_capture_becomes_an_avatar_that_can_be_rendered(client, home, capture)
     assert {"avatar-shipped", made["avatar"]} <= {row["id"] for row in listed}
     preview = client.call(ops.LIBRARY_PREVIEW, {"id": made["avatar"]}, timeout=10)
     assert preview.arrays["preview"].shape == (512, 512, 3)
-    shown = client.call(ops.AVATAR_RENDER, *asking(0, made["avatar"]), timeout=60)
+    shown = client.call(ops.AVATAR_RENDER, *asking(0, made["avatar"]), timeout=250)
     assert shown.params["digest"] == made["digest"]
     assert shown.arrays["rgba"].shape == (32, 32, 4)
     assert not list((home / "own" / "trainings").iterdir())
     # The same words again are no work; other words do not take the name away unasked.
     started = time.monotonic()
-    assert client.call(AVATAR_TRAIN, asked, timeout=60).params == made
-    assert time.monotonic() - started < 5
+    assert client.call(AVATAR_TRAIN, asked, timeout=250).params == made
+    assert time.monotonic() - started < 30  # not a training again
     other = asked | {"steps": 8}
     with pytest.raises(BadParameter, match="already"):
-        client.call(AVATAR_TRAIN, other, timeout=60)
-    replaced = client.call(AVATAR_TRAIN, other | {"replace": True}, timeout=60).params
+        client.call(AVATAR_TRAIN, other, timeout=250)
+    replaced = client.call(AVATAR_TRAIN, other | {"replace": True}, timeout=250).params
     assert replaced["steps"] == 8
     assert replaced["digest"] != made["digest"]
 
@@ -154,10 +157,10 @@ def test_renders_are_served_between_steps_and_a_cancelled_training_goes_on(
     first = client.submit(AVATAR_TRAIN, asked, timeout=600)
     told = training_steps(client, first, 2)
     with Client(server.endpoint) as viewport:
-        viewport.call(ops.AVATAR_RENDER, *asking(0, "avatar-shipped"), timeout=60)
+        viewport.call(ops.AVATAR_RENDER, *asking(0, "avatar-shipped"), timeout=250)
         told = training_steps(client, first, told[-1]["step"] + 1)
         for number in range(1, 9):
-            viewport.call(ops.AVATAR_RENDER, *asking(number, "avatar-shipped", 64), timeout=60)
+            viewport.call(ops.AVATAR_RENDER, *asking(number, "avatar-shipped", 64), timeout=250)
     served = told[-1]["step"]
     # A render waits for half a step: the training made no more steps than there were renders.
     since = [reply.params["step"] for reply in client.pump() if "step" in reply.params]
@@ -166,10 +169,10 @@ def test_renders_are_served_between_steps_and_a_cancelled_training_goes_on(
     started = time.monotonic()
     client.cancel(first)
     while health(client)["workers"][0]["jobs"]:
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 60
         time.sleep(0.02)
     assert not (home / "own" / "library" / "avatar-paused").exists()
-    (run,) = (home / "own" / "trainings").iterdir()
+    (run,) = (home / "own" / "trainings").glob("avatar-paused-*")
     assert (run / "checkpoint.pt").is_file()
     assert not (run / "owner").exists()
     second = client.submit(AVATAR_TRAIN, asked, timeout=600)
@@ -187,7 +190,7 @@ def test_a_killed_worker_is_survived(client, home, capture):
             killed.append(worker_pid(client))
             os.kill(killed[0], signal.SIGKILL)
 
-    made = client.call(AVATAR_TRAIN, asked, timeout=120, patience=120, on_progress=kill_once).params
+    made = client.call(AVATAR_TRAIN, asked, timeout=400, patience=400, on_progress=kill_once).params
     assert killed
     assert worker_pid(client) != killed[0]
     assert made["steps"] == 12
@@ -216,7 +219,7 @@ def test_what_cannot_be_trained_is_refused_with_a_type(client, capture):
     ]
     for params, expected in wrong:
         with pytest.raises(expected):
-            client.call(AVATAR_TRAIN, params, timeout=60)
+            client.call(AVATAR_TRAIN, params, timeout=250)
 
 
 def test_two_workers_do_not_train_the_same(tmp_path):
