@@ -1,6 +1,6 @@
-"""The three people of the benchmark, its frozen held-out frames, and how it was made.
+"""The benchmark: frozen held-out Cycles frames of the cast, and how they were chosen.
 
-Shipped avatars are these three people; every figure of an avatar is measured on these frames.
+Shipped avatars are these people; every figure of an avatar is measured on these frames.
 """
 
 from __future__ import annotations
@@ -11,18 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from tqdm import tqdm
 
 from blender_addon.contract.capture import overlapping_frames
 from blender_addon.contract.errors import CaptureError
 from models.body import load_body
-from training.captures import Capture
+from training.captures import Capture, CaptureFrame, CaptureWriter
 from training.people.cast import CAST
-from training.people.dataset import DEFAULT_BODY, Job, write_captures
-from training.people.frames import FramePlan
+from training.people.dataset import DEFAULT_BODY
+from training.people.frames import FramePlan, make_shot
 
 if TYPE_CHECKING:
     from models.body import Body
     from training.people.cameras import View
+    from training.people.identities import Identity
     from training.people.poses import Family
 
 BENCHMARK = Path(__file__).parents[1] / "benchmark"
@@ -31,6 +33,7 @@ BENCHMARK_SEED = 20_261
 """Of the frozen frames; training captures use other seeds and another split."""
 
 FRAMES = 40
+_SAME = 1e-4
 SIZE = 512
 
 PEOPLE = CAST
@@ -68,25 +71,95 @@ def benchmark_plans() -> tuple[FramePlan, ...]:
     return tuple(plans)
 
 
-def freeze_benchmark(*, out: Path = BENCHMARK, body: Path = DEFAULT_BODY, workers: int = 2) -> None:
-    """Write the benchmark captures and their index; a frozen benchmark is not overwritten.
+def freeze_benchmark(*, captures: Path, out: Path = BENCHMARK, body: Path = DEFAULT_BODY) -> None:
+    """Freeze the held-out frames of Cycles captures as the benchmark: lossless, named by digest.
+
+    Every person of the cast must be there, with the benchmark's own poses and cameras
+    (`dressform dataset character-plan`); walks that are tagged as sequences come along.
 
     Args:
-        out: folder that receives one capture per person and benchmark.json.
+        captures: folder of one capture per person.
+        out: empty or missing folder that receives the captures and benchmark.json.
         body: body package or SMPL-X file.
-        workers: processes, each on one thread.
+
+    Raises:
+        CaptureError: a capture is missing, lacks a frame, or shows another pose or camera; or
+            `out` already holds a benchmark.
     """
-    jobs = [Job(identity, benchmark_plans(), SIZE) for identity in PEOPLE]
-    source: dict[str, object] = {"command": "dataset benchmark", "seed": BENCHMARK_SEED}
-    write_captures(out, jobs, body=body, workers=workers, source=source, image_suffix=".webp")
-    captures = {identity.name: Capture.open(out / identity.name) for identity in PEOPLE}
+    if (out / INDEX_FILE).exists():
+        raise CaptureError(
+            f"{out} already holds a benchmark", "move it away: a frozen benchmark is not changed"
+        )
+    loaded = load_body(body)
+    frozen = {
+        identity.name: _freeze_person(
+            identity, Capture.open(captures / identity.name), out / identity.name, loaded
+        )
+        for identity in tqdm(PEOPLE, desc="freeze", unit="person")
+    }
     index = {
-        "body_geometry": geometry_digest(load_body(body)),
-        "captures": {name: capture.digest for name, capture in captures.items()},
-        "frames": {name: capture.digests("held-out") for name, capture in captures.items()},
+        "body_geometry": geometry_digest(loaded),
+        "captures": {name: capture.digest for name, capture in frozen.items()},
+        "frames": {name: capture.digests("held-out") for name, capture in frozen.items()},
     }
     text = json.dumps(index, indent=1, sort_keys=True) + "\n"
     (out / INDEX_FILE).write_text(text, encoding="utf-8")
+
+
+def _freeze_person(identity: Identity, capture: Capture, out: Path, body: Body) -> Capture:
+    numbers = capture.frames("held-out")
+    entries = [capture.description.frames[number] for number in numbers]
+    _check_planned(identity, capture, body)
+    with CaptureWriter(
+        out,
+        id=identity.name,
+        body=capture.description.body,
+        licence=capture.description.licence,
+        background=capture.description.background,
+        image_size=capture.description.image_size,
+        betas=identity.shape(),
+        image_suffix=".webp",
+        source={**capture.description.source, "frozen": "dataset benchmark"},
+    ) as writer:
+        for number, entry in zip(numbers, entries, strict=True):
+            writer.add(
+                CaptureFrame(
+                    name=entry.name,
+                    split="held-out",
+                    tags=entry.tags,
+                    image=capture.image(number),
+                    masks=capture.masks(number),
+                    body=capture.posed_body(number),
+                    camera=capture.camera(number),
+                )
+            )
+    return Capture.open(out)
+
+
+def _check_planned(identity: Identity, capture: Capture, body: Body) -> None:
+    """Check that the benchmark's frames are there, in its own poses and under its own cameras."""
+    from training.people.figures import build_figure
+
+    figure = build_figure(identity, body)
+    place = {entry.name: k for k, entry in enumerate(capture.description.frames)}
+    for plan in benchmark_plans():
+        if plan.name not in place:
+            raise CaptureError(
+                f"{capture.folder} lacks the frame {plan.name}",
+                f"render the plan of dressform dataset character-plan {identity.name}",
+            )
+        shot = make_shot(figure, plan, size=capture.description.image_size[0])
+        number = place[plan.name]
+        off = max(
+            float(np.abs(capture.posed_body(number).pose - shot.body.pose).max()),
+            float(np.abs(capture.camera(number).R - shot.camera.R).max()),
+            float(np.abs(capture.camera(number).K - shot.camera.K).max()) / shot.camera.width,
+        )
+        if off > _SAME:
+            raise CaptureError(
+                f"{capture.folder}: {plan.name} shows another pose or camera than the benchmark's",
+                f"render the plan of dressform dataset character-plan {identity.name}",
+            )
 
 
 def geometry_digest(body: Body) -> str:

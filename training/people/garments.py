@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from scipy.spatial import KDTree
+from scipy.spatial import ConvexHull, KDTree
 
 from blender_addon.contract.joints import HEAD_JOINTS, LEFT_HAND_JOINTS, RIGHT_HAND_JOINTS
 from training.people.noise import noise, smoothstep
@@ -172,9 +172,8 @@ def make_shoes(bare: BareBody, shoes: Shoes) -> Surface:
         np.full(len(bare.vertices), 0.009),
         rounds=26,
         folds=None,
-        under=_without_toes(bare),
     )
-    vertices = surface.vertices.copy()
+    vertices = smoothed(_without_toes(bare, surface.vertices), surface.faces, 4)
     ground = float(bare.vertices[:, 1].min())
     # The upper ends in a flat sole that stands out a little all around.
     height = vertices[:, 1] - ground
@@ -195,12 +194,24 @@ def make_shoes(bare: BareBody, shoes: Shoes) -> Surface:
     )
 
 
-def _without_toes(bare: BareBody) -> Array:
-    """Return the (V, 3) vertices of the person with feet as a sock shows them."""
-    feet = bare.template[:, 1] < bare.mark("left_ankle")[1] + 0.02
-    smooth = smoothed(bare.vertices, bare.faces[feet[bare.faces].all(axis=1)], 45)
-    forefoot = smoothstep(0.02, 0.07, bare.template[:, 2] - bare.mark("left_ankle")[2]) * feet
-    return bare.vertices + forefoot[:, None] * (smooth - bare.vertices)
+def _without_toes(bare: BareBody, vertices: Array) -> Array:
+    """Return the (N, 3) vertices of shoes with each forefoot as the hull of what it holds."""
+    ankle = bare.joint("left_ankle")
+    forward = vertices[:, 2] - ankle[2]
+    result = vertices.copy()
+    for side in (vertices[:, 0] > 0, vertices[:, 0] <= 0):
+        fore = side & (forward > 0.02)
+        points = vertices[fore]
+        hull = ConvexHull(points).equations
+        center = points.mean(axis=0)
+        way = points - center
+        facing = way @ hull[:, :3].T
+        room = -(hull[:, :3] @ center + hull[:, 3])
+        reach = np.where(facing > 1e-9, room[None] / np.maximum(facing, 1e-9), np.inf).min(axis=1)
+        # Away from the toes the shoe keeps its own shape.
+        share = smoothstep(0.02, 0.07, forward[fore])[:, None]
+        result[fore] = points + share * (np.clip(reach, 1.0, 1.6) - 1)[:, None] * way
+    return result
 
 
 def skin_under(bare: BareBody, fields: list[Array], *, margin: float = 0.025) -> NDArray[np.bool_]:
@@ -244,7 +255,6 @@ def _shell(
     *,
     rounds: int,
     folds: tuple[float, tuple[float, float, float], int] | None,
-    under: Array | None = None,
 ) -> Surface:
     surface = bare.surface()
     field = cut(bare.template)
@@ -252,8 +262,6 @@ def _shell(
     near = (field > -0.03) & (bare.weights[:, apart].sum(axis=1) < 0.5)
     wanted = near[surface.faces].all(axis=1)
     skin, outward = bare.vertices, bare.normals
-    if under is not None:
-        skin, outward = under, normals(under, bare.faces)
     # Cloth bridges what skin follows: smooth over the wanted part, then keep off the skin.
     draped = skin + smoothed(outward, surface.faces[wanted], 4) * thickness[:, None]
     draped = smoothed(draped, surface.faces[wanted], rounds)

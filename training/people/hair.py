@@ -210,6 +210,8 @@ def knit_cap(bare: BareBody) -> Surface:
     values[:, -1] = field
     cap = subdivide(select_faces(surface.rebuilt(values, surface.faces), wanted))
     cap = clip(cap, cap.edge)
+    # Smoothing draws the crown in: keep it above the hair.
+    cap = with_vertices(cap, pushed_out(cap.vertices, bare, gap=0.0135))
     values = cap.attributes()
     values[:, -3:-1] = cap.paint[:, [0, 2]] - bare.mark("head")[[0, 2]] + np.array([0.0, 0.02])
     return cap.rebuilt(values, cap.faces)
