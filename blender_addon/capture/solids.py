@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _TRUNK = ("pelvis", "spine1", "spine2", "spine3", "head")
 _LEGS = ("left_hip", "right_hip", "left_knee", "right_knee")
 _CLOTH = 0.012
-_LEAST_VERTICES = 20
+_LEAST_VERTICES = 12
 
 
 @dataclass(frozen=True)

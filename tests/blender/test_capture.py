@@ -89,7 +89,7 @@ def test_pictures_agree_with_the_parameters_beside_them(scene, parts, capture, e
         planned(parts, capture, "t0", view="upper"),
         planned(parts, capture, "t1", seed=5, view="legs", azimuth=2.2, turn=1.0),
     ]
-    run(capture, scene, frames, tmp_path / "c", samples=128)
+    run(capture, scene, frames, tmp_path / "c", samples=64)
     described = json.loads((tmp_path / "c" / "capture.json").read_text("utf-8"))
     assert [frame["name"] for frame in described["frames"]] == ["t0", "t1"]
     assert not (tmp_path / "c" / "shots").exists()
@@ -258,7 +258,7 @@ def test_the_studio_turns_with_the_person(scene, parts, capture, eve, tmp_path):
         planned(parts, capture, "t0", view="upper", turn=0.0),
         planned(parts, capture, "t1", view="upper", turn=2.0),
     ]
-    run(capture, scene, frames, tmp_path / "c", samples=64)
+    run(capture, scene, frames, tmp_path / "c", samples=24)
     one, other = (read_png(tmp_path / "c" / "images" / f"t{i}.png")[..., :3] for i in (0, 1))
     shown = one.max(axis=-1) > 0.1
     assert np.abs(one - other)[shown].mean() < 0.02
