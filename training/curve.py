@@ -248,7 +248,7 @@ def curve_table(results: Mapping[int, Mapping[str, float]], split: CurveSplit) -
 def write_sheet(out: Path, counts: Sequence[int]) -> None:
     """Write the pictures of all counts side by side: truth first, then ever more frames."""
     names = sorted(path.name for path in (out / f"frames-{counts[0]:03d}" / "pictures").iterdir())
-    rows = []
+    rows: list[NDArray[np.uint8]] = []
     for name in names:
         pairs = [_read(out / f"frames-{count:03d}" / "pictures" / name) for count in counts]
         half = pairs[0].shape[1] // 2
