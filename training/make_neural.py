@@ -11,7 +11,7 @@ import time
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
     import numpy as np
     from numpy.typing import NDArray
+
+    from training.dressing_training import StepReport
 
 RECIPES = Path(__file__).parent / "recipes"
 RECIPE_NAMES = (
@@ -215,7 +217,8 @@ def _prepared(work: MakeNeural) -> DressingTraining:
 def _train(training: DressingTraining) -> Generator[Progress, None, None]:
     last: float | None = None
     next_preview = time.monotonic() + _FIRST_PREVIEW_SECONDS
-    with closing(training.iterate()) as steps:
+    # A generator, which leaves a checkpoint when it is closed.
+    with closing(cast("Generator[StepReport]", training.iterate())) as steps:
         for report in steps:
             if report.values is not None:
                 last = report.values["loss"]

@@ -6,6 +6,8 @@ or, with bpy as a Python module, `PYTHON …/capture/launch.py -- …`. The pack
 stands in is loaded by its place, so it need be neither enabled nor on Python's path.
 """
 
+# pyright: reportMissingModuleSource=false
+
 from __future__ import annotations
 
 import importlib
