@@ -165,6 +165,8 @@ def _sides(longest: Array, density: float) -> NDArray[np.int64]:
 
 def _packed(side: NDArray[np.int64], size: int) -> NDArray[np.int64] | None:
     """Return the (N, 2) corners of cells in rows of one side length, or None."""
+    if int(side.max()) > size:
+        return None
     corner = np.empty((len(side), 2), np.int64)
     top = 0
     for cell in np.unique(side)[::-1]:

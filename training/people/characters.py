@@ -35,9 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from models.body import Body
     from training.people.figures import Figure
-    from training.people.identities import Identity
 
 KIT_VERSION = 1
 
@@ -114,13 +112,14 @@ def characters(
     loaded = load_body(body)
     out.mkdir(parents=True, exist_ok=True)
     for name in names:
-        write_kit(out / f"{name}.npz", cast[name], loaded, detail=detail)
+        figure = build_figure(cast[name], loaded, skinned_skirts=True)
+        write_kit(out / f"{name}.npz", figure, detail=detail)
         tqdm.write(str(out / f"{name}.npz"))
 
 
-def write_kit(path: Path, identity: Identity, body: Body, *, detail: float = 1.0) -> None:
-    """Dress a person and write the kit."""
-    figure = build_figure(identity, body, skinned_skirts=True)
+def write_kit(path: Path, figure: Figure, *, detail: float = 1.0) -> None:
+    """Write the kit of a person who was dressed with `skinned_skirts`."""
+    body = figure.bare.body
     pieces = kit_pieces(figure, detail=detail)
     arrays: dict[str, NDArray[Any]] = _template(figure)
     described: list[dict[str, Any]] = []
@@ -144,7 +143,7 @@ def write_kit(path: Path, identity: Identity, body: Body, *, detail: float = 1.0
         arrays |= {f"{number}.{key}": value for key, value in values.items() if value is not None}
     meta = {
         "kit": KIT_VERSION,
-        "name": identity.name,
+        "name": figure.identity.name,
         "body": {"id": body.id, "digest": body.digest},
         "licence": "CC0-1.0",
         "pieces": described,
