@@ -403,7 +403,18 @@ def test_whole_recipes_comment_every_setting(name):
                 "head_rate",
                 "hands_rate",
             )
-            obvious += ("prior", "focal", "beta1", "regions", "pose", "betas", "camera", "start", "stop", "steps")
+            obvious += (
+                "prior",
+                "focal",
+                "beta1",
+                "regions",
+                "pose",
+                "betas",
+                "camera",
+                "start",
+                "stop",
+                "steps",
+            )
             assert "#" in line or line.strip().startswith(obvious), line
 
 
