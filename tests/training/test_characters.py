@@ -164,7 +164,7 @@ def test_legs_stay_under_a_skinned_skirt(anna, body):
     thighs = anna.bare.weights[seen][:, [1, 2]].sum(axis=1) > 0.5
     legs = seen[thighs & (anna.bare.vertices[seen, 1] > hem)]
     assert len(legs) > 20
-    assert anna.bare.vertices[legs, 1].max() < hem + 0.11
+    assert anna.bare.vertices[legs, 1].max() < hem + 0.14
     for number, family in enumerate(("walk", "dance", "sit", "run")):
         plan = FramePlan(number=number, split="train", seed=77, family=family)
         shot = make_shot(anna, plan, size=64)
@@ -227,7 +227,15 @@ def captured(shots, folder):
             image, masks = rng.integers(0, 256, (2, 32, 32, 3), np.uint8)
             body = replace(shot.body, expression=np.resize(shot.body.expression, 10))
             writer.add(
-                CaptureFrame(shot.name, shot.split, shot.tags, image, masks, body, shot.camera)
+                CaptureFrame(
+                    name=shot.name,
+                    split=shot.split,
+                    tags=shot.tags,
+                    image=image,
+                    masks=masks,
+                    body=body,
+                    camera=shot.camera,
+                )
             )
 
 
