@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import zipfile
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -140,7 +140,7 @@ def _frame(arrays: dict[str, NDArray[Any]], index: int, size: tuple[int, int]) -
         raise BadParameter("transl, expression or betas holds numbers that are not finite")
     return PlannedFrame(
         name=str(arrays["name"][index]),
-        split=cast("Split", split),
+        split=split,
         tags=tuple(tag for tag in tags.split(";") if tag),
         body=PosedBody(
             pose=check_rotations(arrays["pose"][index]),

@@ -100,7 +100,7 @@ def joint_weights(ob: bpy.types.Object) -> NDArray[np.float32]:
             if column is not None:
                 weights[index, column] += entry.weight
     total = weights.sum(axis=1, keepdims=True)
-    return weights / np.where(total > 0, total, 1.0)
+    return (weights / np.where(total > 0, total, 1.0)).astype(np.float32)
 
 
 def _coordinates(mesh: Any) -> NDArray[np.float64]:

@@ -33,7 +33,8 @@ class MaskOutputs:
         self._grown: list[Any] = []
         self._made: list[bpy.types.Material] = []
         self._fill_slots(objects)
-        for material in bpy.data.materials:
+        materials: Any = bpy.data.materials  # the stubs know no data without a library
+        for material in materials:
             usable = material.library is None and not material.is_grease_pencil
             if usable and _has_nodes(material):
                 self._extend(material)

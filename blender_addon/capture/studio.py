@@ -97,7 +97,8 @@ class Studio:
     def depsgraph(self) -> bpy.types.Depsgraph:
         """Return the scene as evaluated now."""
         self.layer.update()
-        return self.layer.depsgraph
+        evaluated: Any = self.layer.depsgraph  # never None in a scene that is shown
+        return evaluated
 
     def aim(self, camera: Camera) -> None:
         """Give the scene's camera the place and lens of a planned one."""

@@ -320,7 +320,7 @@ def _pictures(
     return image, masks, depth
 
 
-def _srgb(light: NDArray[np.float32]) -> NDArray[np.float32]:
+def _srgb(light: NDArray[np.floating]) -> NDArray[np.floating]:
     """Turn linear light into sRGB, 0…1: Blender's Standard view transform."""
     value = np.clip(light, 0.0, 1.0)
     return np.where(value <= 0.0031308, 12.92 * value, 1.055 * value ** (1 / 2.4) - 0.055)

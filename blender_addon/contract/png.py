@@ -27,7 +27,7 @@ def encode_png(pixels: NDArray[np.uint8] | NDArray[np.uint16], *, level: int = 6
     """
     if pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == 3:
         depth, kind, step = 8, _COLOUR, 3
-        rows = np.ascontiguousarray(pixels).reshape(pixels.shape[0], -1)
+        rows = np.ascontiguousarray(pixels, np.uint8).reshape(pixels.shape[0], -1)
     elif pixels.dtype == np.uint16 and pixels.ndim == 2:
         depth, kind, step = 16, _GREY, 2
         rows = np.ascontiguousarray(pixels.astype(">u2")).view(np.uint8)
