@@ -94,7 +94,9 @@ def srgb(light: NDArray[np.floating]) -> NDArray[np.float32]:
 def _spread(
     covered: NDArray[np.bool_], size: int, *images: NDArray[np.uint8]
 ) -> list[NDArray[np.uint8]]:
-    _, near = distance_transform_edt(~covered.reshape(size, size), return_indices=True)
+    near: NDArray[np.int32] = distance_transform_edt(  # pyright: ignore[reportAssignmentType]
+        ~covered.reshape(size, size), return_distances=False, return_indices=True
+    )
     flat = (near[0] * size + near[1]).ravel()
     return [image[flat] for image in images]
 

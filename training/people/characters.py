@@ -149,7 +149,8 @@ def write_kit(path: Path, figure: Figure, *, detail: float = 1.0) -> None:
         "pieces": described,
     }
     partial = path.with_suffix(".part.npz")
-    np.savez_compressed(partial, meta=np.array(json.dumps(meta)), **arrays)
+    arrays["meta"] = np.array(json.dumps(meta))
+    np.savez_compressed(partial, **arrays)  # pyright: ignore[reportArgumentType]
     partial.replace(path)
 
 
