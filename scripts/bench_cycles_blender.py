@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import bpy
+from bpy.app.handlers import persistent
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
@@ -29,9 +30,11 @@ def main() -> int:
     started: list[float] = []
     seconds: list[float] = []
 
+    @persistent  # the character's file is opened later, which drops all other handlers
     def begin(*_: Any) -> None:
         started.append(time.perf_counter())
 
+    @persistent
     def end(*_: Any) -> None:
         seconds.append(time.perf_counter() - started[-1])
 

@@ -142,10 +142,10 @@ def warp(planes: NDArray[np.floating], affine: NDArray[np.float64]) -> NDArray[n
     offset = inverse[::-1, 2] + matrix @ [0.5, 0.5] - 0.5
     planes = np.asarray(planes, np.float32)
     moved = [
-        affine_transform(planes[..., k], matrix, offset, order=1, mode="constant")
+        affine_transform(planes[..., k], matrix, tuple(offset), order=1, mode="constant")  # pyright: ignore[reportArgumentType]
         for k in range(planes.shape[-1])
     ]
-    return np.stack(moved, axis=-1)
+    return np.asarray(np.stack(moved, axis=-1), np.float32)
 
 
 def _refined(

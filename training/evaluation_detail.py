@@ -28,7 +28,7 @@ def detail_energy(image: NDArray[np.floating], inside: NDArray[np.bool_]) -> flo
         image: (H, W, 3) in 0…1.
         inside: (H, W) pixels that are wholly person.
     """
-    core = binary_erosion(inside)
+    core = np.asarray(binary_erosion(inside), bool)
     if not core.any():
         return 0.0
     rows, columns = np.flatnonzero(inside.any(axis=1)), np.flatnonzero(inside.any(axis=0))

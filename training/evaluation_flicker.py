@@ -8,7 +8,7 @@ leaves more.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -87,7 +87,9 @@ def surface_flow(
     seen = np.abs(then.depth[0].numpy()[at] - pixels[..., 2]) < SAME_SURFACE
     covered = now.covered[0].numpy()
     visible = covered & within & seen
-    distance, nearest = distance_transform_edt(~covered, return_indices=True)
+    # Asked for indices, it returns both; its stub does not say so.
+    found: Any = distance_transform_edt(~covered, return_indices=True)
+    distance, nearest = found
     rows, columns = np.indices(size)
     moved = pixels[nearest[0], nearest[1], :2] + np.stack(
         [columns - nearest[1], rows - nearest[0]], axis=-1
@@ -113,7 +115,7 @@ def warped(image: NDArray[np.floating], flow: Flow) -> NDArray[np.float32]:
 
 def counted(flow: Flow, mask: NDArray[np.floating]) -> NDArray[np.bool_]:
     """Return the pixels that count: the true person, two pixels around it, and a known motion."""
-    return flow.known & binary_dilation(mask > 0.5, iterations=2)
+    return flow.known & np.asarray(binary_dilation(mask > 0.5, iterations=2), bool)
 
 
 def warped_difference(

@@ -144,7 +144,7 @@ def frames_method(
             planes = _aligned(planes, frame, align_with, keypoints, scale, path, alpha)
         ground = np.asarray(frame.background, np.float32)
         coverage = planes[..., 3:]
-        image = planes[..., :3] + ground * (1.0 - coverage)
+        image = np.asarray(planes[..., :3] + ground * (1.0 - coverage), np.float32)
         if not alpha:
             return Prediction(image, None)
         masks = np.concatenate([coverage, np.zeros_like(planes[..., :2])], axis=-1)

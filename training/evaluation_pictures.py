@@ -41,12 +41,16 @@ def frame_picture(
     columns = {
         "truth": frame.image,
         first: prediction.image,
-        "3 x difference": np.clip(3.0 * np.abs(frame.image - prediction.image), 0.0, 1.0),
+        "3 x difference": _difference(frame.image, prediction.image),
     }
     if prediction.masks is not None:
         columns["masks"] = prediction.masks
     columns |= {name: other.image for name, other in shown.items() if name != first}
     return FramePicture(frame.name, psnr, columns)
+
+
+def _difference(one: NDArray[np.float32], other: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(np.clip(3.0 * np.abs(one - other), 0.0, 1.0), np.float32)
 
 
 def write_worst(folder: Path, name: str, frames: list[FramePicture]) -> list[str]:

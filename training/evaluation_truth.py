@@ -85,7 +85,8 @@ class TrueFrame:
         rgba = passes["rgba"].astype(np.float32) / 255
         ground = np.asarray(self.background, np.float32)
         image = rgba[..., :3] + ground * (1.0 - rgba[..., 3:])
-        return Prediction(image, passes["masks"].astype(np.float32) / 255)
+        masks = passes["masks"].astype(np.float32) / 255
+        return Prediction(np.asarray(image, np.float32), np.asarray(masks, np.float32))
 
 
 def true_frame(

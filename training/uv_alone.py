@@ -31,7 +31,6 @@ from training.evaluation_truth import SIZE, Prediction, TrueFrame, benchmark_fra
 from training.plain_texture import BASELINES
 
 if TYPE_CHECKING:
-    from models.dresser import Dresser
     from training.captures import Capture
     from training.evaluation_measure import Method
 
@@ -171,7 +170,7 @@ def uv_renderer(training: DressingTraining) -> AvatarRenderer:
     dresser = training.averaged_model().dresser.cpu()
     channels = training.recipe.architecture.texture_channels
     texture = torch.zeros(channels, _TEXTURE_SIZE, _TEXTURE_SIZE)
-    return AvatarRenderer(training.people.body, texture, cast("Dresser", dresser), "uv-alone")
+    return AvatarRenderer(training.people.body, texture, dresser, "uv-alone")
 
 
 def training_notes(training: DressingTraining) -> dict[str, Any]:
