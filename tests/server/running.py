@@ -47,9 +47,8 @@ def health(client: Client) -> dict[str, Any]:
 
 def worker_pid(client: Client) -> int:
     """The process of the first worker, once it is ready."""
-    until(
-        lambda: health(client)["workers"][0]["state"] == "ready", 120
-    )  # imports on a busy machine
+    # Its imports take seconds, and minutes where many others want the cores.
+    until(lambda: health(client)["workers"][0]["state"] == "ready", 280)
     return health(client)["workers"][0]["pid"]
 
 
