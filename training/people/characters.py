@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from training.people.figures import Figure
+    from training.people.strands import StrandStyle
 
 KIT_VERSION = 1
 
@@ -160,8 +161,8 @@ def kit_pieces(figure: Figure, *, detail: float = 1.0) -> list[KitPiece]:
     found.append(_other(figure, 1, "eyes", "eyes", detail))
     for number, piece in enumerate(figure.pieces):
         found.append(_other(figure, 2 + number, f"{piece.kind}-{number}", piece.kind, detail))
-        if piece.strands is not None:
-            found.append(_strands(figure, number))
+        if piece.strands is not None and isinstance(piece.material, Hair):
+            found.append(_strands(figure, number, piece.strands, piece.material))
     return found
 
 
@@ -183,11 +184,8 @@ def _other(figure: Figure, owner: int, name: str, kind: Kind, detail: float) -> 
     return _piece(figure, owner, name, kind, faces, uv, texels, spread=False)
 
 
-def _strands(figure: Figure, number: int) -> KitPiece:
-    piece = figure.pieces[number]
-    bare, surface, style = figure.bare, piece.surface, piece.strands
-    assert style is not None
-    assert isinstance(piece.material, Hair)
+def _strands(figure: Figure, number: int, style: StrandStyle, hair: Hair) -> KitPiece:
+    bare, surface = figure.bare, figure.pieces[number].surface
     # Long hair may run on beyond its cut; hair may not run on over the face.
     low = surface.paint[:, 1] < bare.mark("left_eye_smplhf")[1] - 0.05
     below = low & (surface.paint[:, 2] < bare.mark("head")[2] + 0.03)
@@ -195,7 +193,7 @@ def _strands(figure: Figure, number: int) -> KitPiece:
     bareheaded = figure.identity.hat is None
     uncovered = np.ones(len(low), bool) if bareheaded else hat_field(bare, surface.paint) < -0.004
     grown = grow_strands(ends, style, figure.identity.seed + number, uncovered)
-    color = linear(piece.material.color)[None] * grown.shade[:, None]
+    color = linear(hair.color)[None] * grown.shade[:, None]
     count = len(grown.vertices)
     rest = grown.vertices.astype(np.float32)
     return KitPiece(
