@@ -97,7 +97,7 @@ def compare(
     distance: PerceptualDistance,
     shown: int,
 ) -> tuple[dict[str, float | None], list[Pair]]:
-    """Measure a training's averaged model; picture the first frames of each person.
+    """Measure a training's averaged model; picture the frames that show most views.
 
     Args:
         training: at its end.
@@ -113,9 +113,11 @@ def compare(
     figures: dict[str, list[float]] = defaultdict(list)
     pictures: list[Pair] = []
     for some in frames:
-        for number, frame in enumerate(some):
+        mine: list[tuple[int, Pair]] = []
+        for frame in some:
             cells: list[tuple[Tensor, Tensor]] = []
-            for view, batch in _views(training.people, frame, size).items():
+            views = _views(training.people, frame, size)
+            for view, batch in views.items():
                 if batch is None:
                     cells.append((_blank(), _blank()))
                     continue
@@ -128,10 +130,11 @@ def compare(
                 for name, value in _figures(view, drawn, masks, true, batch.masks).items():
                     figures[f"{view}/{name}"].append(value)
                 figures[f"{view}/distance"].append(float(distance(drawn, true)))
-            if number < shown:
-                pictures.append(
-                    Pair(*(_side_by_side(images) for images in zip(*cells, strict=True)))
-                )
+            pair = Pair(*(_side_by_side(images) for images in zip(*cells, strict=True)))
+            mine.append((sum(batch is not None for batch in views.values()), pair))
+        # A stable sort: of equals the first, in every training the same.
+        mine.sort(key=lambda item: -item[0])
+        pictures += [pair for _, pair in mine[:shown]]
     every = [f"{view}/{name}" for view in VIEWS for name in FIGURES]
     return {name: _mean(figures[name]) for name in every}, pictures
 
