@@ -76,6 +76,9 @@ COMMANDS: dict[str, Command] = {
         "scripts.bench_cycles:bench_cycles", "an avatar's speed and likeness against Cycles"
     ),
     "bench avatar": Command("scripts.bench:bench_avatar", "time an avatar's frame, part by part"),
+    "bench training": Command(
+        "scripts.bench_training:bench_training", "time what data adds to a training step"
+    ),
 }
 """Every verb; a family's verbs share their first word."""
 

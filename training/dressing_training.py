@@ -36,6 +36,8 @@ HELD_OUT_FRAMES = 6
 LOG_EVERY = 20
 """Steps between entries of the log."""
 RECIPE_FILE = "recipe.json"
+WARM_START_CROPS = 4
+"""Crops a step of the plain textures' fit."""
 
 
 class StepReport(NamedTuple):
@@ -138,7 +140,8 @@ class DressingTraining:
             self.model,
             self.people,
             self.frames,
-            replace(self.recipe.data, people_per_batch=1),
+            # As many crops whatever a process takes: all start alike, and like one alone.
+            replace(self.recipe.data, batch=WARM_START_CROPS, people_per_batch=1),
             steps=self.recipe.optimiser.warm_start,
             seed=self.recipe.seed,
             leave=started,
@@ -215,7 +218,7 @@ class DressingTraining:
         session = self.seconds
         next_report = self.seconds + 60 * schedule.report_minutes
         next_save = self.seconds + 60 * schedule.checkpoint_minutes
-        with Prefetcher(self._batch, self.step) as prefetcher:
+        with Prefetcher(self.batch_of, self.step) as prefetcher:
             batches = iter(prefetcher)
             while schedule.progress(self.step, self.seconds) < 1.0 and not self._told_to_stop():
                 if stop_after and self.seconds - session > 60 * stop_after:
@@ -277,7 +280,8 @@ class DressingTraining:
         values |= times
         values["steps_per_second"] = self.step / max(self.seconds, 1e-9)
 
-    def _batch(self, step: int) -> Batch:
+    def batch_of(self, step: int) -> Batch:
+        """Return this process's crops of a step."""
         data, count = self.recipe.data, self.processes.count
         together = replace(
             data, batch=count * data.batch, people_per_batch=count * data.people_per_batch
