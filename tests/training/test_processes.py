@@ -20,7 +20,6 @@ ROOT = Path(__file__).parents[2]
 RECIPE = {
     "data": {"size": 64, "batch": 2, "people_per_batch": 1, "whole_share": 1.0},
     "weights": {"adversarial": 0.2, "adversarial_head": 0.2, "adversarial_hands": 0.2},
-    # Plain textures are fitted with a process's own crops: they would start differently.
     "optimiser": {"warm_start": 0, "texture_size": 32, "average_every": 1},
     "schedule": {"steps": 1, "warm_up": 1, "freeze_statistics": 0.7, "explosion": 0.0},
     "adversaries": {
