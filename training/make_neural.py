@@ -130,7 +130,7 @@ def read_recipe(name: str, *, minutes: float | None, steps: int | None) -> Dress
         )
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(DressingRecipe)
-    given = parser.instantiate_classes(parser.parse_path(RECIPES / f"{name}.yaml"))
+    given = parser.instantiate(parser.parse_path(RECIPES / f"{name}.yaml"))
     recipe = DressingRecipe(**vars(given))
     if minutes is None and steps is None:
         return recipe
