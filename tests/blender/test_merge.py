@@ -16,7 +16,8 @@ def _cube(blender, at, half, colour, *, glow=True):
     cube = blender.context.object
     cube.scale = half
     material = blender.data.materials.new("m")
-    material.use_nodes = True
+    if blender.app.version < (5, 0):  # from 5.0 on every material has nodes
+        material.use_nodes = True
     shader = next(n for n in material.node_tree.nodes if "Principled" in n.bl_idname)
     shader.inputs["Base Color"].default_value = (*colour, 1)
     if glow:  # its own light alone: the same in every sample
