@@ -69,7 +69,7 @@ def people(
         size: width and height of the images in pixels.
         seed: of people, poses and cameras.
         assets: folder of the CC0 MakeHuman asset set; without it everything is procedural.
-        recipe: random people, or the training captures of the three benchmark people.
+        recipe: random people, or the training captures of the benchmark's people, painted.
         workers: processes, each on one thread; 0 works in this process.
         body: body package or SMPL-X file.
     """
