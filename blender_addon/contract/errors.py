@@ -20,6 +20,7 @@
     │   ├── BodyFileError         not an SMPL-X body
     │   ├── BodyMismatch          more coefficients than the body has
     │   ├── CaptureError          names the file and the field
+    │   ├── HeadSetError          a set of heads or portraits; names the file and the field
     │   └── UnknownCapture        the server holds no such capture or upload
     ├── Unavailable               may work later: the caller may try again
     │   ├── Busy                  queue full; says when to try again
@@ -198,6 +199,12 @@ class CaptureError(ModelError):
     code = "capture.invalid"
     default_cause = "this is not a valid capture"
     default_next_step = "see docs/captures.md for the format"
+
+
+class HeadSetError(ModelError):
+    code = "heads.invalid"
+    default_cause = "this is not a valid set of heads or portraits"
+    default_next_step = "see docs/heads.md for the format"
 
 
 class UnknownCapture(ModelError):

@@ -15,3 +15,6 @@ the first format would leave these out, and must refuse it."""
 
 CAPTURE_FORMAT = 1
 """Format of capture.json in a capture."""
+
+HEAD_SET_FORMAT = 1
+"""Format of heads.json in a set of heads or portraits."""
