@@ -22,6 +22,7 @@ from models.dresser import Dressed, Dresser, autocast_dtype
 from models.dresser_delta import delta_in
 from models.dresser_package import worn_dresser
 from models.package import find_package, full_digest, load_arrays, package_digest, read_manifest
+from models.shell import LAYERS, shell_distances, stacked, with_shell
 from models.texture import DressingInput, MipChain, dressing_features
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class AvatarRenderer:
         # All that depends on the avatar only is computed here, once.
         self.chain = MipChain.build(texture.float())
         self.corner_uv = body.uv[body.uv_faces.long()]
+        self.shell = shell_distances(body) if dresser.config.shell else None
 
     @classmethod
     def load(
@@ -185,16 +187,17 @@ class AvatarRenderer:
     @torch.inference_mode()
     def features(self, geometry: Geometry) -> DressingInput:
         """Rasterise the posed body and look its neural texture up."""
-        size = geometry.crop.size
-        return dressing_features(
-            geometry.vertices,
-            self.body.faces,
-            self.corner_uv,
-            geometry.K,
-            (size, size),
-            self.chain,
-            near=NEAR,
+        size, vertices, K = geometry.crop.size, geometry.vertices, geometry.K
+        if self.shell is not None:
+            vertices = with_shell(vertices, self.body.faces.long(), self.shell)
+            K = K.repeat(LAYERS, 1, 1)
+        found = dressing_features(
+            vertices, self.body.faces, self.corner_uv, K, (size, size), self.chain, near=NEAR
         )
+        if self.shell is None:
+            return found
+        # Coverage and depth stay those of the body.
+        return DressingInput(stacked(found.features), found.coverage[:1], found.depth[:1])
 
     @torch.inference_mode()
     def paint(self, features: DressingInput) -> Painted:

@@ -13,14 +13,22 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import segmentation_models_pytorch as smp
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from blender_addon.contract.joints import MASK_CHANNELS
+from models.shell import LAYERS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 STRIDE = 32
 """The U-Net halves its input five times: sides must be multiples of this."""
+
+_COLOUR_PARTS = ("skip.", "rgb_head.3.")
+"""Of a dresser's state: what an input skip changes the meaning of."""
+
+_BEFORE_TANH = 1.3
+"""tanh(1.3 c) is nowhere further from c in −1…1 than 0.14."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,12 +41,23 @@ class DresserConfig:
         features: channels between the U-Net and its two heads.
         head_slope: of the heads' leaky ReLUs below 0. With 0, plain ReLUs, half of the heads' few
             units died within minutes: red came out orange, and hands and faces were never masked.
+        input_skip: whether a 1 × 1 convolution of the input is added to the RGB head's output,
+            which then is what the texture's own colour lacks
+            (docs/decisions/0006-input-skip.md). The paper's R has no such path.
+        shell: whether the input has a second layer, the texture on `models.shell`'s surface.
     """
 
     encoder: str = "resnet18"
     texture_channels: int = 16
     features: int = 16
     head_slope: float = 0.2
+    input_skip: bool = False
+    shell: bool = False
+
+    @property
+    def channels(self) -> int:
+        """Of the dresser's input: texture and UV, once or once a layer."""
+        return (self.texture_channels + 2) * (LAYERS if self.shell else 1)
 
     def to_plain(self) -> dict[str, Any]:
         """Return the values for a manifest's architecture."""
@@ -77,7 +96,7 @@ class Dresser(nn.Module):
         self.unet = smp.Unet(
             self.config.encoder,
             encoder_weights=None,
-            in_channels=self.config.texture_channels + 2,
+            in_channels=self.config.channels,
             classes=width,
         )
         self.rgb_head = _head(width, 3, self.config.head_slope)
@@ -86,17 +105,46 @@ class Dresser(nn.Module):
         last = self.mask_head[-1]
         if isinstance(last, nn.Conv2d) and last.bias is not None:
             nn.init.constant_(last.bias, -1.0)
+        self.skip: nn.Conv2d | None = None
+        if self.config.input_skip:
+            self.skip = _colour_skip(self.config.channels)
+            _zero(self.rgb_head[-1])
 
     def forward(self, features: Tensor) -> Dressed:
         """Dress a batch of crops.
 
         Args:
-            features: (B, texture_channels + 2, H, W), H and W multiples of `STRIDE`.
+            features: (B, config.channels, H, W), H and W multiples of `STRIDE`.
         """
         hidden: Tensor = self.unet(features)
         rgb: Tensor = self.rgb_head(hidden)
+        if self.skip is not None:
+            rgb = rgb + self.skip(features)
         masks: Tensor = self.mask_head(hidden)
         return Dressed(torch.tanh(rgb.float()) * 0.5 + 0.5, torch.sigmoid(masks.float()))
+
+
+def grown(state: Mapping[str, Tensor], dresser: Dresser) -> dict[str, Tensor]:
+    """Return an earlier dresser's state as first values of one with more inputs.
+
+    Args:
+        state: of a dresser with or without input skip and shell.
+        dresser: what is to be trained; where it has an input skip that the other lacked, the
+            skip and the last layer of the RGB head stay its own.
+
+    Returns:
+        a state for `dresser.load_state_dict`: layers of the texture's first layer keep their weights,
+        those of the shell weigh nothing.
+    """
+    fresh = dresser.state_dict()
+    values = dict(state)
+    if dresser.skip is not None and "skip.weight" not in values:
+        values |= {name: fresh[name] for name in fresh if name.startswith(_COLOUR_PARTS)}
+    for name in values.keys() & fresh.keys():
+        missing = fresh[name].shape[1] - values[name].shape[1] if fresh[name].ndim == 4 else 0
+        if missing > 0:
+            values[name] = functional.pad(values[name], (0, 0, 0, 0, 0, missing))
+    return values
 
 
 def _head(width: int, channels: int, slope: float) -> nn.Sequential:
@@ -125,3 +173,17 @@ def _cpu_multiplies_bf16() -> bool:
     avx512 = torch.cpu._is_avx512_bf16_supported()  # pyright: ignore[reportPrivateUsage]
     amx = torch.cpu._is_amx_tile_supported()  # pyright: ignore[reportPrivateUsage]
     return bool(avx512 or amx)
+
+
+def _colour_skip(channels: int) -> nn.Conv2d:
+    """Return a convolution that first reads the texture's first three channels as −1…1 colour."""
+    skip = nn.Conv2d(channels, 3, 1)
+    _zero(skip)
+    with torch.no_grad():
+        skip.weight[:3, :3, 0, 0] = torch.eye(3) * _BEFORE_TANH
+    return skip
+
+
+def _zero(layer: nn.Module) -> None:
+    for parameter in layer.parameters():
+        nn.init.zeros_(parameter)

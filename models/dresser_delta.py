@@ -3,7 +3,7 @@
 StylePeople's phase 2 trains the whole renderer for one person: 29 MB beside an 8 MB texture, and
 two people no longer share anything. A delta moves only the tensors that shape fine, visible
 detail and cost little: the decoder's last three blocks (a quarter of the crop's resolution and
-finer), the U-Net's last convolution, both heads, and scale and shift of every batch
+finer), the U-Net's last convolution, the path around it, both heads, and scale and shift of every batch
 normalisation, by which coarse features can be weighed anew. The statistics of batch
 normalisation stay the shared dresser's: a training in which they moved would measure one network
 and ship another, so phase 2 runs it on its running statistics from the first step.
@@ -36,6 +36,7 @@ DELTA_BYTES = 450_000
 DELTA_PARTS = (
     r"unet\.decoder\.blocks\.[234]\.conv\d\.\d\.(weight|bias)",
     r"unet\.segmentation_head\.0\.(weight|bias)",
+    r"skip\.(weight|bias)",
     r"(rgb|mask)_head\.\d\.(weight|bias)",
     # Batch normalisation elsewhere, by the names that resnet encoders and the decoder give it.
     r"unet\.encoder\..*\bbn\d\.(weight|bias)",

@@ -18,6 +18,7 @@ from blender_addon.contract.errors import CaptureError
 from models.body import load_body, skin
 from models.crop import body_crop
 from models.package import find_package
+from models.shell import with_shell
 from models.surface import SurfaceSamples, surface_samples
 from training.captures import Capture
 
@@ -85,6 +86,8 @@ class Batch(NamedTuple):
 
     Attributes:
         shape: (B, H, W).
+        layers: of surfaces: 1 is the body, 2 its shell, too. The surface samples below are of
+            `layers` × B images, the bodies first.
         supersampling: of the surface samples.
         pixel: see `models.surface.SurfaceSamples`, likewise `offset`, `uv`, `footprint`.
         people: which people's textures the batch wears.
@@ -101,6 +104,7 @@ class Batch(NamedTuple):
     """
 
     shape: tuple[int, int, int]
+    layers: int
     supersampling: int
     pixel: Tensor
     offset: Tensor
@@ -117,9 +121,10 @@ class Batch(NamedTuple):
     joints: Tensor
 
     def samples(self) -> SurfaceSamples:
-        """Return the surface samples; without depth, which training does not use."""
+        """Return all layers' surface samples; without depth, which training does not use."""
+        crops, height, width = self.shape
         return SurfaceSamples(
-            shape=self.shape,
+            shape=(self.layers * crops, height, width),
             supersampling=self.supersampling,
             pixel=self.pixel,
             offset=self.offset,
@@ -131,11 +136,19 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class People:
-    """Captures and the one body that they share."""
+    """Captures and the one body that they share.
+
+    Attributes:
+        captures: one a person.
+        body: of all.
+        corner_uv: (F, 3, 2) float32 UV of each face's corners.
+        shell: (V,) float32 distances of the body's shell, for dressers that see one.
+    """
 
     captures: tuple[Capture, ...]
     body: Body
     corner_uv: Tensor
+    shell: Tensor | None = None
 
     @property
     def ids(self) -> list[str]:
@@ -238,11 +251,16 @@ def cut_batch(
         ]
     ).astype(np.float32)
     joints = [project(frame.joints, K) for frame, K in zip(frames, intrinsics, strict=True)]
+    vertices = torch.from_numpy(np.stack([frame.vertices for frame in frames]))
+    K = torch.from_numpy(intrinsics)
+    if people.shell is not None:
+        vertices = with_shell(vertices, people.body.faces.long(), people.shell)
+    layers = len(vertices) // len(frames)
     samples = surface_samples(
-        torch.from_numpy(np.stack([frame.vertices for frame in frames])),
+        vertices,
         people.body.faces,
         people.corner_uv,
-        torch.from_numpy(intrinsics),
+        K.repeat(layers, 1, 1),
         (size, size),
         supersampling=supersampling,
         near=NEAR,
@@ -250,7 +268,8 @@ def cut_batch(
     if background is None:
         background = torch.full((len(frames), 3, 1, 1), 0.5)
     return Batch(
-        shape=samples.shape,
+        shape=(len(frames), size, size),
+        layers=layers,
         supersampling=supersampling,
         pixel=samples.pixel,
         offset=samples.offset,
@@ -263,7 +282,7 @@ def cut_batch(
         captured=captured,
         background=background,
         frames=tuple((frame.person, frame.index) for frame in frames),
-        K=torch.from_numpy(intrinsics),
+        K=K,
         joints=torch.from_numpy(np.stack(joints)),
     )
 

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from models.dresser import Dressed, Dresser, DresserConfig
+from models.shell import stacked
 from models.texture import MipChain, NeuralTexture, gather_features
 
 if TYPE_CHECKING:
@@ -56,9 +57,12 @@ class DressingModel(nn.Module):
         return [cast("NeuralTexture", texture) for texture in self.textures]
 
     def features(self, batch: Batch) -> Tensor:
-        """Return the dresser's input (B, 16 + 2, H, W) for a batch's crops."""
+        """Return the dresser's input (B, config.channels, H, W) for a batch's crops."""
         chain = assemble_chain([self.each_texture()[person] for person in batch.people])
-        features = gather_features(batch.samples(), chain, batch.texture).features
+        which = batch.texture.repeat(batch.layers)
+        features = gather_features(batch.samples(), chain, which).features
+        if batch.layers > 1:
+            features = stacked(features)
         return features.contiguous(memory_format=torch.channels_last)
 
     def forward(self, batch: Batch) -> Dressed:

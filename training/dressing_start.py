@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from blender_addon.contract.errors import TrainingError
+from models.dresser import grown
 from models.package import Manifest, list_packages, load_arrays, read_manifest
 from training.checkpoint import load_checkpoint
 from training.dressing_model import average_state, spread_over_levels
@@ -127,14 +128,17 @@ def start_from_packages(model: DressingModel, people: People, source: Path) -> s
         source: a library, or the package of one avatar or dresser in it.
 
     Returns:
-        the people whose textures were found.
+        the people whose textures were found whole: none when the model has an input skip that
+        the dresser lacked, because their first three channels then need plain colours.
 
     Raises:
         TrainingError: there is no fitting dresser.
     """
     library, dresser = _dresser_of(source, people)
     try:
-        model.dresser.load_state_dict(load_arrays(library / dresser.id))
+        arrays = load_arrays(library / dresser.id)
+        gains_skip = model.dresser.skip is not None and "skip.weight" not in arrays
+        model.dresser.load_state_dict(grown(arrays, model.dresser))
     except RuntimeError as error:
         raise TrainingError(
             f"the dresser {dresser.id!r} is of another architecture",
@@ -150,7 +154,8 @@ def start_from_packages(model: DressingModel, people: People, source: Path) -> s
         with torch.no_grad():
             spread_over_levels(texture, image, slice(0, len(image)))
         found.add(person)
-    return found
+    # With a new skip the first three channels mean colour, which those textures do not promise.
+    return set() if gains_skip else found
 
 
 def _dresser_of(source: Path, people: People) -> tuple[Path, Manifest]:

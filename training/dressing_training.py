@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from blender_addon.contract.errors import TrainingError
 from models.package import DEFAULT_LIBRARY
+from models.shell import shell_distances
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.dressing_data import Batch, People, load_frames, make_batch
 from training.dressing_model import DressingModel, RunningAverage, average_state
@@ -85,6 +86,8 @@ class DressingTraining:
         self.recipe = recipe
         self.out = out
         self.people = People.open(list(captures), library)
+        if recipe.architecture.shell:
+            self.people = replace(self.people, shell=shell_distances(self.people.body))
         self.frames = self._read_frames(overfit)
         self.held_out = load_frames(self.people, "held-out", HELD_OUT_FRAMES)
         self.fabric = start_fabric(device, devices)
@@ -138,7 +141,7 @@ class DressingTraining:
             started |= start_from_kept_textures(self.model, self.people, plain_textures)
         start_from_plain_textures(
             self.model,
-            self.people,
+            replace(self.people, shell=None),  # plain colours lie on the body
             self.frames,
             # As many crops whatever a process takes: all start alike, and like one alone.
             replace(self.recipe.data, batch=WARM_START_CROPS, people_per_batch=1),

@@ -28,6 +28,7 @@ from blender_addon.contract.errors import CaptureError, TrainingError
 from blender_addon.contract.joints import JOINT_COUNT
 from models.body import skin
 from models.package import DEFAULT_LIBRARY
+from models.shell import with_shell
 from models.surface_motion import moving_samples
 from training.captures import CaptureFrame, CaptureWriter, find_captures
 from training.checkpoint import load_checkpoint
@@ -71,6 +72,7 @@ class FitRefinement(nn.Module):
     ) -> None:
         super().__init__()
         self._people = people
+        self._shell = people.shell
         self._moved_body: Body | None = None
         order = [(frame.person, frame.index) for some in frames for frame in some]
         self._row = {place: row for row, place in enumerate(order)}
@@ -123,11 +125,14 @@ class FitRefinement(nn.Module):
         body = self._body()
         vertices, joints = self._seen(body, rows, persons)
         K = self._intrinsics(batch, persons)
+        layers = vertices
+        if self._shell is not None:
+            layers = with_shell(vertices, body.faces.long(), self._shell)
         samples = moving_samples(
-            vertices,
+            layers,
             body.faces,
             body.uv[body.uv_faces],
-            K,
+            K.repeat(batch.layers, 1, 1),
             batch.shape[1:],
             supersampling=batch.supersampling,
             near=NEAR,

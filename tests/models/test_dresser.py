@@ -43,6 +43,18 @@ def test_encoder_is_chosen_by_the_config():
     assert small(torch.zeros(2, 18, 32, 32)).rgb.shape == (2, 3, 32, 32)
 
 
+def test_an_untrained_dresser_with_input_skip_shows_the_textures_colour():
+    dresser = Dresser(DresserConfig(encoder="mobilenet_v2", input_skip=True)).eval()
+    features = torch.rand(1, 18, 32, 32) * 2 - 1
+    with torch.inference_mode():
+        rgb = dresser(features).rgb
+    torch.testing.assert_close(rgb * 2 - 1, torch.tanh(1.3 * features[:, :3]))
+
+
+def test_packages_without_the_field_have_no_input_skip():
+    assert DresserConfig.from_plain({"encoder": "resnet18"}).input_skip is False
+
+
 def test_config_survives_a_manifest():
     config = DresserConfig(encoder="resnet34", features=8)
     assert DresserConfig.from_plain({**config.to_plain(), "newer": 1}) == config
