@@ -91,7 +91,7 @@ def parse_options(words: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=0, help="of the own plan")
     parser.add_argument("--samples", type=int, default=12, help="of a training frame")
     parser.add_argument("--held-out-samples", type=int, default=48, help="of a held-out frame")
-    parser.add_argument("--denoise", choices=("held-out", "all", "none"), default="held-out")
+    parser.add_argument("--denoise", choices=("held-out", "all", "none"), default="all")
     parser.add_argument("--lights", choices=("studio", "scene"), default="studio")
     parser.add_argument("--no-depth", action="store_true", help="write no depth")
     parser.add_argument("--threads", type=int, default=0, help="of Cycles; default: all")

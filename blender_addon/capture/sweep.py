@@ -66,7 +66,7 @@ class SweepSettings:
 
     samples: int = 12
     held_out_samples: int = 48
-    denoise: Denoise = "held-out"
+    denoise: Denoise = "all"
     lights: Lights = "studio"
     depth: bool = True
     threads: int = 0
@@ -223,6 +223,11 @@ class _Stage:
         cycles.use_denoising = settings.denoise == "all" or (
             settings.denoise == "held-out" and held_out
         )
+        # Measured on one thread at 512²: the default denoiser adds 2.5 s to a frame of 1.6 s and
+        # 1.5 dB to its fast setting, which adds 0.3 s. Only what is measured on deserves that.
+        cycles.denoising_prefilter = "ACCURATE" if held_out else "FAST"
+        if hasattr(cycles, "denoising_quality"):
+            cycles.denoising_quality = "HIGH" if held_out else "FAST"
         cycles.seed = seed
         passes = _render(studio.scene, window, self._size, out)
         image, masks, depth = _pictures(passes, window, self._size)
