@@ -56,6 +56,11 @@ COMMANDS: dict[str, Command] = {
     "train uv-alone": Command(
         "training.uv_alone:train_uv_alone", "train the baseline that has no texture"
     ),
+    "train sof": Command("training.sof:train_sof", "train the field of heads for portraits"),
+    "train sof-round-two": Command(
+        "training.sof_round_two:train_sof_round_two", "add heads of single label maps to it"
+    ),
+    "export sof": Command("training.sof_export:export_sof", "write a field of heads as a package"),
     "export dressing": Command("training.export:export_dressing", "write a training's packages"),
     "export fits": Command(
         "training.fit_refinement:export_fits",
