@@ -51,8 +51,8 @@ class DresserConfig:
     texture_channels: int = 16
     features: int = 16
     head_slope: float = 0.2
-    input_skip: bool = False
-    shell: bool = False
+    input_skip: bool = True
+    shell: bool = True
 
     @property
     def channels(self) -> int:
@@ -65,9 +65,12 @@ class DresserConfig:
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> DresserConfig:
-        """Read the values of a manifest's architecture; unknown names are ignored."""
-        names = cls.__dataclass_fields__
-        return cls(**{name: value for name, value in values.items() if name in names})
+        """Read the values of a manifest's architecture; unknown names are ignored.
+
+        Packages that do not know a skip or a shell have none.
+        """
+        known = {"input_skip": False, "shell": False, **values}
+        return cls(**{name: known[name] for name in cls.__dataclass_fields__ if name in known})
 
 
 class Dressed(NamedTuple):

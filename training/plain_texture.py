@@ -88,7 +88,7 @@ class PlainPainter(nn.Module):
     The texture has four channels: RGB, and a constant 1 that comes out as the coverage.
     """
 
-    config = DresserConfig(texture_channels=4)
+    config = DresserConfig(texture_channels=4, input_skip=False, shell=False)
 
     def forward(self, features: Tensor) -> Dressed:
         """Return the texture's colour and the body's coverage for (B, 4 + 2, H, W) features."""

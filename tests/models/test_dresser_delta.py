@@ -64,7 +64,7 @@ def test_shared_dresser_and_delta_give_the_trained_dresser_up_to_rounding(shared
     trained = Dresser()
     trained.load_state_dict(state)
     worn = with_delta(shared, delta_in(delta_of(state)))
-    features = torch.randn(1, 18, 64, 64, generator=torch.Generator().manual_seed(1))
+    features = torch.randn(1, 36, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         ours, theirs, others = (net.eval()(features) for net in (worn, trained, shared))
     assert (ours.rgb - theirs.rgb).abs().max() < 5e-3
@@ -85,7 +85,7 @@ def test_what_a_delta_leaves_is_the_shared_dressers_own_memory(shared):
 
 def test_a_delta_that_does_not_fit_is_refused(shared):
     with pytest.raises(PackageDamaged, match="not part of one"):
-        with_delta(shared, {"unet.encoder.conv1.weight": torch.zeros(64, 18, 7, 7)})
+        with_delta(shared, {"unet.encoder.conv1.weight": torch.zeros(64, 36, 7, 7)})
     with pytest.raises(PackageDamaged, match="shape"):
         with_delta(shared, {"rgb_head.3.bias": torch.zeros(4)})
 
