@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 CARVING = 2.0
 """How much a ray that sees background counts against one that sees a surface."""
-BEHIND = 1.0
-"""Truncations behind a surface up to which a ray knows anything."""
-LEAST_WEIGHT = 0.5
 
 
 class SeenView(NamedTuple):
@@ -96,17 +93,15 @@ def signed_distances(
     inner = points[within]
     total = inner.new_zeros(len(inner))
     weight = inner.new_zeros(len(inner))
-    for camera, seen in views:
-        depth, known, z, scale = _look_up(camera, seen, inner)
-        empty = known & torch.isinf(depth)
-        # Along the ray, not along the viewing axis: a grazing view must not thicken the head.
-        gap = (depth - z) * scale
-        near = known & ~empty & (gap > -BEHIND * truncation)
-        value = torch.where(empty, truncation, gap.clamp(-truncation, truncation))
+    for view in views:
+        seen = _look_up(view, inner)
+        empty = seen.known & torch.isinf(seen.depth)
+        near = seen.known & ~empty & (seen.behind > -truncation)
+        value = torch.where(empty, truncation, seen.behind.clamp(-truncation, truncation))
         counts = near.float() + CARVING * empty.float()
         total += torch.where(counts > 0, value * counts, 0.0)
         weight += counts
-    fused = torch.where(weight > LEAST_WEIGHT, total / weight.clamp_min(1e-6), -truncation)
+    fused = torch.where(weight > 0, total / weight.clamp_min(1e-6), -truncation)
     grid = torch.full((len(points),), truncation, device=device)
     grid[within] = fused
     return grid.view(resolution, resolution, resolution)
@@ -129,15 +124,14 @@ def label_votes(
     device = views[0].seen.depth.device
     points, normals = torch.from_numpy(vertices).to(device), normals.to(device)
     votes = points.new_zeros((len(points), LABEL_COUNT))
-    for camera, seen in views:
-        depth, known, z, scale = _look_up(camera, seen, points)
-        eye = torch.as_tensor(camera.center, dtype=torch.float32, device=device)
+    for view in views:
+        seen = _look_up(view, points)
+        eye = torch.as_tensor(view.camera.center, dtype=torch.float32, device=device)
         facing = functional.cosine_similarity(eye - points, normals, dim=1).clamp_min(0.0)
-        sees = known & (((depth - z) * scale).abs() < tolerance)
-        labels = _sample(seen.labels, camera, points)
+        sees = seen.known & (seen.behind.abs() < tolerance)
         # The square of the cosine: grazing views miss by pixels.
         ballots = torch.where(sees, facing.square(), 0.0)
-        votes.scatter_add_(1, labels.long()[:, None], ballots[:, None])
+        votes.scatter_add_(1, seen.labels.long()[:, None], ballots[:, None])
     # Rays beside the silhouette vote for background; a surface has none.
     votes[:, 0] = 0.0
     return _spread_votes(votes.cpu().numpy(), faces)
@@ -154,32 +148,36 @@ def vertex_normals(vertices: NDArray[np.float32], faces: NDArray[np.int64]) -> N
     return normals / np.maximum(length, 1e-12)
 
 
-def _look_up(
-    camera: Camera, seen: LabelMap, points: Tensor
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return, for points (N, 3): depth seen there (N,), whether the view covers the point, its
-    own depth z, and metres along the ray per metre of z."""
-    cameras = Pinhole.of(camera, device=points.device)
-    own = points @ cameras.R[0].T + cameras.t[0]
-    z = own[:, 2].clamp_min(1e-6)
-    scale = own.norm(dim=1) / z
-    x, y = _pixels(cameras, own, z)
+class _Seen(NamedTuple):
+    """What a view says where points are in its image.
+
+    Attributes:
+        depth: (N,) of the surface that it sees there, inf where background.
+        labels: (N,) uint8.
+        known: (N,) bool: whether the point is in the image at all.
+        behind: (N,) metres along the ray from the point to that surface.
+    """
+
+    depth: Tensor
+    labels: Tensor
+    known: Tensor
+    behind: Tensor
+
+
+def _look_up(view: SeenView, points: Tensor) -> _Seen:
+    camera, seen = view
+    pinhole = Pinhole.of(camera, device=points.device)
+    own = points @ pinhole.R[0].T + pinhole.t[0]
+    K, z = pinhole.K[0], own[:, 2].clamp_min(1e-6)
+    x = K[0, 0] * own[:, 0] / z + K[0, 2]
+    y = K[1, 1] * own[:, 1] / z + K[1, 2]
     known = (x >= 0) & (x < camera.width) & (y >= 0) & (y < camera.height) & (own[:, 2] > 0)
-    flat = y.clamp(0, camera.height - 1).long() * camera.width + x.clamp(0, camera.width - 1).long()
-    return seen.depth.flatten()[flat], known, own[:, 2], scale
-
-
-def _sample(labels: Tensor, camera: Camera, points: Tensor) -> Tensor:
-    cameras = Pinhole.of(camera, device=points.device)
-    own = points @ cameras.R[0].T + cameras.t[0]
-    x, y = _pixels(cameras, own, own[:, 2].clamp_min(1e-6))
-    flat = y.clamp(0, camera.height - 1).long() * camera.width + x.clamp(0, camera.width - 1).long()
-    return labels.flatten()[flat]
-
-
-def _pixels(cameras: Pinhole, own: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
-    K = cameras.K[0]
-    return K[0, 0] * own[:, 0] / z + K[0, 2], K[1, 1] * own[:, 1] / z + K[1, 2]
+    column = x.clamp(0, camera.width - 1).long()
+    flat = y.clamp(0, camera.height - 1).long() * camera.width + column
+    depth = seen.depth.flatten()[flat]
+    # Along the ray, not along the viewing axis: a grazing view must not thicken the head.
+    behind = (depth - own[:, 2]) * own.norm(dim=1) / z
+    return _Seen(depth, seen.labels.flatten()[flat], known, behind)
 
 
 def _surface(distances: Tensor, radius: float) -> tuple[NDArray[np.float32], NDArray[np.int64]]:

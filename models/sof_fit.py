@@ -22,7 +22,6 @@ from models.dresser import autocast_dtype
 from models.label_agreement import Confusion
 from models.rays import pixel_rays
 from models.sof_cameras import CameraParameters
-from models.sof_render import SofRenderer
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -31,6 +30,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.sof_cameras import Freedom
+    from models.sof_field import FieldWeights
+    from models.sof_render import SofRenderer
     from models.sof_space import SofSpace
 
 FREQUENCY_POWER = 0.35
@@ -131,60 +132,77 @@ def iterate_fit(
         after each step where the fit stands. The same input gives the same fit.
 
     Raises:
-        BadParameter: no view, or a map that is not one.
+        BadParameter: no view, a map that is not one, or a camera that looks past the head.
     """
     chosen = settings or FitSettings()
     if not views:
         raise BadParameter("a fit needs at least one label map")
-    device, sof = renderer.device, renderer.sof
-    dtype = autocast_dtype(device)
-    cameras = CameraParameters.of([view.camera for view in views]).to(device)
-    targets = [_Target(view.labels, device) for view in views]
-    head = _Coordinates(space, chosen.basis)
-    groups: list[dict[str, Any]] = [{"params": [head.values], "base": chosen.code_rate}]
-    moving = cameras.free(chosen.freedom)
-    if moving:
-        groups.append({"params": moving, "base": chosen.camera_rate})
-    optimizer = torch.optim.Adam(groups, betas=(0.9, 0.95))
-    random = torch.Generator().manual_seed(chosen.seed)
-    balance = _balance(views).to(device)
-    # Gradients of the modules would be made and thrown away.
-    kept = [parameter.requires_grad for parameter in sof.parameters()]
-    sof.requires_grad_(requires_grad=False)
-    try:
-        for step in range(chosen.steps):
-            share = 0.5 + 0.5 * math.cos(math.pi * step / chosen.steps)
-            for group in optimizer.param_groups:
-                group["lr"] = group["base"] * (0.03 + 0.97 * share)
-            # Whoever waits for the step may be in inference mode, as workers are.
-            with torch.inference_mode(mode=False), torch.enable_grad():
-                code = head.code()
-                field = sof.field(code[None], dtype)
-                loss = chosen.prior * head.prior()
-                for index, target in enumerate(targets):
-                    x, y, labels = target.draw(chosen.rays, random)
-                    pinhole = cameras(torch.tensor([index], device=device))
-                    marched = sof.march(field, pixel_rays(pinhole, x[None], y[None]))
-                    hit = marched.chord.hit
-                    loss = loss + functional.cross_entropy(
-                        marched.logits[hit], labels[None][hit], balance
-                    ) / len(targets)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                optimizer.step()
-            cameras.keep_outside()
-            yield FittedHead(
-                step + 1,
-                head.code().detach(),
-                tuple(
-                    cameras.camera(k, view.camera.width, view.camera.height)
-                    for k, view in enumerate(views)
-                ),
-                float(loss.detach()),
+    # Whoever waits for a step may be in inference mode, as workers are; a fit must not be.
+    with torch.inference_mode(mode=False), torch.enable_grad():
+        fit = _Fit(renderer, space, views, chosen)
+    for step in range(chosen.steps):
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            fitted = fit.step(step)
+        yield fitted
+
+
+class _Fit:
+    """A fit as it runs."""
+
+    def __init__(
+        self,
+        renderer: SofRenderer,
+        space: SofSpace,
+        views: Sequence[FitView],
+        settings: FitSettings,
+    ) -> None:
+        self._sof, self._views, self._settings = renderer.sof, views, settings
+        self._device = renderer.device
+        self._dtype = autocast_dtype(self._device)
+        self._cameras = CameraParameters.of([view.camera for view in views]).to(self._device)
+        self._targets = [_Target(view.labels, self._device) for view in views]
+        self._head = _Coordinates(space, settings.basis)
+        groups: list[dict[str, Any]] = [{"params": [self._head.values], "base": settings.code_rate}]
+        moving = self._cameras.free(settings.freedom)
+        if moving:
+            groups.append({"params": moving, "base": settings.camera_rate})
+        self._moving = [self._head.values, *moving]
+        self._optimizer = torch.optim.Adam(groups, betas=(0.9, 0.95))
+        self._random = torch.Generator().manual_seed(settings.seed)
+        self._balance = _balance(views).to(self._device)
+
+    def step(self, step: int) -> FittedHead:
+        settings = self._settings
+        share = 0.5 + 0.5 * math.cos(math.pi * step / settings.steps)
+        for group in self._optimizer.param_groups:
+            group["lr"] = group["base"] * (0.03 + 0.97 * share)
+        field = self._sof.field(self._head.code()[None], self._dtype)
+        loss = settings.prior * self._head.prior()
+        for index, target in enumerate(self._targets):
+            loss = loss + self._mismatch(field, index, target) / len(self._targets)
+        # Only what moves: gradients of the modules would be made and thrown away.
+        gradients = torch.autograd.grad(loss, self._moving)
+        for parameter, gradient in zip(self._moving, gradients, strict=True):
+            parameter.grad = gradient
+        self._optimizer.step()
+        self._cameras.keep_outside()
+        cameras = tuple(
+            self._cameras.camera(index, view.camera.width, view.camera.height)
+            for index, view in enumerate(self._views)
+        )
+        return FittedHead(step + 1, self._head.code().detach(), cameras, float(loss.detach()))
+
+    def _mismatch(self, field: FieldWeights, index: int, target: _Target) -> Tensor:
+        x, y, labels = target.draw(self._settings.rays, self._random)
+        pinhole = self._cameras(torch.tensor([index], device=self._device))
+        marched = self._sof.march(field, pixel_rays(pinhole, x[None], y[None]))
+        hit = marched.chord.hit
+        if not bool(hit.any()):
+            raise BadParameter(
+                f"the camera of view {index} does not see the head",
+                "search for the camera, or give a better first guess",
             )
-    finally:
-        for parameter, needed in zip(sof.parameters(), kept, strict=True):
-            parameter.requires_grad_(needed)
+        return functional.cross_entropy(marched.logits[hit], labels[None][hit], self._balance)
 
 
 def search_camera(

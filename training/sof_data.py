@@ -204,11 +204,11 @@ class Shares(Protocol):
     """How many rays a view gets, and which share of them where; see `SofData`."""
 
     @property
-    def rays(self) -> int: ...  # noqa: D102
+    def rays(self) -> int: ...
     @property
-    def near(self) -> float: ...  # noqa: D102
+    def near(self) -> float: ...
     @property
-    def details(self) -> float: ...  # noqa: D102
+    def details(self) -> float: ...
 
 
 def draw_pixels(

@@ -52,7 +52,10 @@ class TrainedSof(NamedTuple):
 
 
 def export_sof(
-    run: Path, library: Path = DEFAULT_LIBRARY, id: str = "sof", name: str = "Heads"  # noqa: A002
+    run: Path,
+    library: Path = DEFAULT_LIBRARY,
+    id: str = "sof",  # noqa: A002
+    name: str = "Heads",
 ) -> int:
     """Write a run's SOF as a package.
 

@@ -13,7 +13,7 @@ import json
 import signal
 import threading
 import time
-from pathlib import Path  # noqa: TC003 - jsonargparse reads the command's annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +26,6 @@ from models.dresser import autocast_dtype
 from models.label_agreement import Confusion
 from models.memory import keep_freed_memory
 from models.rays import pixel_rays
-from models.sof import SofConfig
 from models.sof_cameras import CameraParameters, camera_error
 from models.sof_fit import search_camera
 from models.sof_render import SofRenderer
@@ -38,13 +37,19 @@ from training.processes import start_fabric
 from training.sof_data import HeadRays, draw_pixels, label_weights
 from training.sof_export import start_config, start_values
 from training.sof_look import sheet
-from training.sof_round_two_recipe import RoundTwoData, RoundTwoOptimiser, RoundTwoRecipe, RoundTwoSchedule
+from training.sof_round_two_recipe import (
+    RoundTwoData,
+    RoundTwoOptimiser,
+    RoundTwoRecipe,
+    RoundTwoSchedule,
+)
 from training.sof_step import SofModel
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from blender_addon.contract.camera import Camera
+    from models.sof import SofConfig
     from training.heads.format import HeadView
 
 CURVE_FILE = "curve.jsonl"

@@ -15,7 +15,6 @@ from training.checkpoint import load_checkpoint, save_checkpoint
 from training.divergence import DivergenceWatch
 from training.dressing_model import RunningAverage, average_state
 from training.dressing_report import Report
-from training.heads.format import HeadSet
 from training.prefetch import Prefetcher
 from training.processes import Processes, start_fabric
 from training.sof_data import HeadRays, RayBatch, label_weights
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from training.heads.format import HeadSet
     from training.sof_recipe import SofRecipe
 
 LOG_EVERY = 20

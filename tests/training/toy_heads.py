@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +10,9 @@ from blender_addon.contract.camera import Camera, look_at
 from blender_addon.contract.labels import Label
 from training.heads.format import Head, HeadSet, HeadSetWriter, HeadView
 from training.sof_data import directions
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 SKIN_RADII = np.array([0.09, 0.12, 0.1])
 
@@ -62,7 +65,8 @@ def write_toy_heads(
     for head in range(heads + held_out_heads):
         seen = []
         for k in range(views):
-            camera = toy_camera(-1.2 + 2.4 * k / max(views - 1, 1), 0.2 * (-1) ** k, size)
+            # All round, the front first; neighbours look from above and from below.
+            camera = toy_camera(2.4 * k, 0.25 * (-1) ** k, size)
             name = f"h{head:04d}_{k:02d}"
             labels, depth = toy_view(head, camera)
             writer.add(name, labels, depth=depth)
