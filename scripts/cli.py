@@ -46,6 +46,7 @@ COMMANDS: dict[str, Command] = {
     "dataset benchmark": Command(
         "training.people.benchmark:freeze_benchmark", "freeze the benchmark captures anew"
     ),
+    "dataset heads": Command("training.heads.dataset:heads", "make label maps of heads all around"),
     "train dressing": Command("training.dressing:train_dressing", "train avatars and a dresser"),
     "train ablations": Command(
         "training.ablation:train_ablations", "train without each loss in turn, and compare"

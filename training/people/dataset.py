@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import torch
 from tqdm import tqdm
 
 from blender_addon.contract.errors import BadParameter, CaptureError
@@ -20,13 +16,13 @@ from training.captures import Capture, CaptureFrame, CaptureWriter
 from training.people.figures import Figure, build_figure
 from training.people.frames import FramePlan, make_frame
 from training.people.identities import Identity, random_identity
+from training.people.workers import mapped
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
 LICENCE = "CC0-1.0"
 DEFAULT_BODY = Path(__file__).parents[2] / "models" / "library" / "body-cc0"
-_CHUNK = 4
 
 
 @dataclass(frozen=True)
@@ -150,36 +146,8 @@ def _plans(frames: int, held_out: int, seed: int) -> tuple[FramePlan, ...]:
 def _frames(sources: _Sources, jobs: list[Job], workers: int) -> Generator[Iterator[CaptureFrame]]:
     """Yield the frames of all jobs in order, made by processes or here."""
     tasks = [(sources, job.identity, plan, job.size) for job in jobs for plan in job.plans]
-    if workers == 0:
-        yield (_make(task) for task in tasks)
-        return
-    context = multiprocessing.get_context("spawn")
-    with _one_thread_each(), ProcessPoolExecutor(workers, context, initializer=_start) as pool:
-        try:
-            yield pool.map(_make, tasks, chunksize=_CHUNK)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-
-
-@contextmanager
-def _one_thread_each() -> Generator[None]:
-    """Let processes that start now use one thread: linear algebra reads this at import."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-def _start() -> None:
-    torch.set_num_threads(1)
+    with mapped(_make, tasks, workers) as made:
+        yield made
 
 
 def _make(task: tuple[_Sources, Identity, FramePlan, int]) -> CaptureFrame:

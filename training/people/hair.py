@@ -76,11 +76,15 @@ class HairCut:
         style: its kind.
         volume: metres that the cap stands off the scalp.
         length: metres that long hair falls below the eyes.
+        reach: radians round from the back of the head that falling hair covers to each side.
+        gather: how far it draws together behind the shoulders, 0 (not at all) … 1.
     """
 
     style: HairStyle
     volume: float = 0.014
     length: float = 0.3
+    reach: float = 2.12
+    gather: float = 0.42
 
 
 def strand_style(cut: HairCut, *, curly: bool) -> StrandStyle:
@@ -220,8 +224,7 @@ def knit_cap(bare: BareBody) -> Surface:
 def _curtain(bare: BareBody, cut: HairCut, seed: int) -> Surface:
     """Hair that falls from the head's equator behind the ears to neck, shoulders and back."""
     around, down = 150, 44
-    reach = 2.12
-    angle = np.linspace(-reach, reach, around)
+    angle = np.linspace(-cut.reach, cut.reach, around)
     step = np.linspace(0, 1, down)
     eyes = bare.joint("left_eye_smplhf") * np.array([0, 1, 1])
     scalp = bare.vertices[(bare.head_weight() > 0.9) & (scalp_field(bare) > 0.01)]
@@ -241,7 +244,7 @@ def _curtain(bare: BareBody, cut: HairCut, seed: int) -> Surface:
     # The upper end hides inside the cap.
     radius = (1 - 0.3 * start**2) * tuck * locks
     # Lower down the hair gathers behind the shoulders.
-    gather = 1 - 0.42 * smoothstep(0.35, 1.0, fall)
+    gather = 1 - cut.gather * smoothstep(0.35, 1.0, fall)
     turn = angle[None] * gather
     x = middle[0] + half_width * np.sin(turn) * radius
     z = middle[2] - half_depth * np.cos(turn) * radius

@@ -179,29 +179,42 @@ def _paint_face(
         shade = linear(complexion.brows) * 0.6 + albedo.mean(axis=0) * 0.25
         albedo = mix(albedo, shade, np.clip(complexion.stubble * beard, 0, 0.85).astype(np.float32))
 
-    # Depth tells the lips' front from the inside of the mouth behind it.
-    behind = 0.034 - 24.0 * x**2 - z
-    lips, gap = _lips(x, y)
-    lips = lips * smoothstep(0.010, 0.006, behind)
+    lips, gap, inside = mouth_shares(x, y, z)
     ripple = detail(np.stack([side, y], 1), (700.0, 150.0), footprint, 44)
     lip_color = linear(complexion.lips) * (1 + 0.10 * ripple)[:, None]
     albedo = mix(albedo, lip_color.astype(np.float32), lips * 0.9)
-    albedo = albedo * (1 - 0.75 * gap * smoothstep(0.012, 0.006, behind))[:, None]
+    albedo = albedo * (1 - 0.75 * gap)[:, None]
     gloss = gloss + 0.22 * lips
-    away = np.abs(y + 0.0695)
-    between = smoothstep(0.006, 0.010, behind) * smoothstep(0.0095, 0.0075, away)
-    deep = smoothstep(0.013, 0.017, behind) * smoothstep(0.024, 0.020, away)
-    inside = np.maximum(between, deep) * smoothstep(0.026, 0.022, x) * (z > -0.06)
-    albedo = mix(albedo, np.array([0.10, 0.022, 0.022], np.float32), inside.astype(np.float32))
+    albedo = mix(albedo, np.array([0.10, 0.022, 0.022], np.float32), inside)
 
     lash, lid = _lids(x - apart, y, z)
-    brow = _brow(x, y, complexion.brow_weight, footprint) * smoothstep(-0.02, -0.005, z)
+    brow = brow_share(x, y, z, complexion.brow_weight, footprint)
     hair_color = linear(complexion.brows)
     albedo = albedo * (1 - (0.16 + 0.45 * complexion.make_up) * lid)[:, None]
     albedo = mix(albedo, hair_color, brow * 0.88)
     albedo = mix(albedo, hair_color * 0.35, lash * 0.85)
     gloss = gloss * (1 - 0.8 * np.clip(brow + lash, 0, 1))
     return albedo.astype(np.float32), gloss.astype(np.float32)
+
+
+def mouth_shares(x: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats, Floats]:
+    """Return (N,) shares of lips, of the dark line between them, and of the mouth's inside.
+
+    Args:
+        x: (N,) metres to the side of the face's middle, on the template, without sign.
+        y: (N,) metres above the eyes.
+        z: (N,) metres ahead of them.
+    """
+    # Depth tells the lips' front from the inside of the mouth behind it.
+    behind = 0.034 - 24.0 * x**2 - z
+    lips, gap = _lips(x, y)
+    lips = lips * smoothstep(0.010, 0.006, behind)
+    gap = gap * smoothstep(0.012, 0.006, behind)
+    away = np.abs(y + 0.0695)
+    between = smoothstep(0.006, 0.010, behind) * smoothstep(0.0095, 0.0075, away)
+    deep = smoothstep(0.013, 0.017, behind) * smoothstep(0.024, 0.020, away)
+    inside = np.maximum(between, deep) * smoothstep(0.026, 0.022, x) * (z > -0.06)
+    return lips, gap, inside.astype(np.float32)
 
 
 def _lips(x: Floats, y: Floats) -> tuple[Floats, Floats]:
@@ -230,8 +243,16 @@ def _lids(u: Floats, y: Floats, z: Floats) -> tuple[Floats, Floats]:
     return np.maximum(upper, lower).astype(np.float32), shade.astype(np.float32)
 
 
-def _brow(x: Floats, y: Floats, weight: float, footprint: float) -> Floats:
-    """Return brows with strands; they end well before the nose's bridge."""
+def brow_share(x: Floats, y: Floats, z: Floats, weight: float, footprint: float) -> Floats:
+    """Return the (N,) share of the brows, with strands; they end well before the nose's bridge.
+
+    Args:
+        x: (N,) metres to the side of the face's middle, on the template, without sign.
+        y: (N,) metres above the eyes.
+        z: (N,) metres ahead of them.
+        weight: thickness, around 1.
+        footprint: metres between two samples of the image.
+    """
     place = np.array([0.010, 0.0226, 0.033, 0.0415, 0.050, 0.054], np.float32)
     line = np.interp(x, place, [0.0165, 0.0215, 0.0240, 0.0232, 0.0180, 0.0145])
     thick = weight * np.interp(x, place, [0.0036, 0.0042, 0.0036, 0.0028, 0.0014, 0.0004])
@@ -242,7 +263,8 @@ def _brow(x: Floats, y: Floats, weight: float, footprint: float) -> Floats:
         * smoothstep(0.0545, 0.050, x)
     )
     strands = detail(np.stack([x - 0.8 * y, y], 1), (900.0, 90.0), footprint, 45)
-    return (body * np.clip(0.8 + 0.45 * strands, 0, 1)).astype(np.float32)
+    share = (body * np.clip(0.8 + 0.45 * strands, 0, 1)).astype(np.float32)
+    return share * smoothstep(-0.02, -0.005, z)
 
 
 def eye_look(complexion: Complexion, bare: BareBody, pixels: Pixels) -> Look:

@@ -1,11 +1,12 @@
 """The studio: soft light from all around, a key, a fill and two rims, fixed to the person's root.
 
 The lights turn with the person, so that light baked into an avatar is the same function of the
-pose in every frame.
+pose in every frame. Portraits bring lights of their own (`Lights`).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,25 +20,49 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.floating]
 
-_LIGHTS: tuple[tuple[tuple[float, float, float], tuple[float, float, float], bool], ...] = (
-    # Direction towards the light in the root's axes, colour (linear), does it make highlights.
-    ((0.50, 0.62, 0.72), (0.98, 0.93, 0.86), True),
-    ((-0.80, 0.25, 0.50), (0.26, 0.29, 0.34), False),
-    ((-0.55, 0.45, -0.75), (0.36, 0.37, 0.42), True),
-    ((0.65, 0.35, -0.70), (0.30, 0.28, 0.26), True),
+
+@dataclass(frozen=True)
+class Lamp:
+    """A lamp: direction towards it, linear colour, and whether it makes highlights."""
+
+    direction: tuple[float, float, float]
+    color: tuple[float, float, float]
+    highlights: bool = True
+
+
+@dataclass(frozen=True)
+class Lights:
+    """Lamps, and the linear light from above and from below."""
+
+    lamps: tuple[Lamp, ...]
+    sky: tuple[float, float, float]
+    ground: tuple[float, float, float]
+
+
+STUDIO = Lights(
+    lamps=(
+        Lamp((0.50, 0.62, 0.72), (0.98, 0.93, 0.86)),
+        Lamp((-0.80, 0.25, 0.50), (0.26, 0.29, 0.34), highlights=False),
+        Lamp((-0.55, 0.45, -0.75), (0.36, 0.37, 0.42)),
+        Lamp((0.65, 0.35, -0.70), (0.30, 0.28, 0.26)),
+    ),
+    sky=(0.47, 0.49, 0.53),
+    ground=(0.24, 0.22, 0.20),
 )
-_SKY = np.array([0.47, 0.49, 0.53], np.float32)
-_GROUND = np.array([0.24, 0.22, 0.20], np.float32)
+"""In the axes of the person's root."""
 
 
-def shade(look: Look, normal: Floats, view: Floats, open_to_light: Floats) -> Floats:
+def shade(
+    look: Look, normal: Floats, view: Floats, open_to_light: Floats, lights: Lights = STUDIO
+) -> Floats:
     """Light the pixels of a material.
 
     Args:
         look: N pixels of a material.
-        normal: (N, 3) unit, in the root's axes, towards the viewer.
-        view: (N, 3) unit, towards the camera, in the root's axes.
+        normal: (N, 3) unit, in the lights' axes, towards the viewer.
+        view: (N, 3) unit, towards the camera, in the lights' axes.
         open_to_light: (N,) ambient occlusion, 1 for open.
+        lights: what shines.
 
     Returns:
         (N, 3) linear light.
@@ -46,18 +71,19 @@ def shade(look: Look, normal: Floats, view: Floats, open_to_light: Floats) -> Fl
         normal = normal + look.tilt
         normal = normal / np.linalg.norm(normal, axis=1, keepdims=True)
     up = (0.5 + 0.5 * normal[:, 1])[:, None]
-    light = (_GROUND * (1 - up) + _SKY * up) * open_to_light[:, None]
+    sky, ground = np.array(lights.sky, np.float32), np.array(lights.ground, np.float32)
+    light = (ground * (1 - up) + sky * up) * open_to_light[:, None]
     shine = np.zeros_like(light)
     # What lies deep is also hidden from most lamps, but less than from the sky.
     lamp_open = np.sqrt(open_to_light)[:, None]
-    for direction, color, highlights in _LIGHTS:
-        way = np.asarray(direction, np.float32)
+    for source in lights.lamps:
+        way = np.asarray(source.direction, np.float32)
         way = way / np.linalg.norm(way)
-        lamp = np.asarray(color, np.float32)
+        lamp = np.asarray(source.color, np.float32)
         facing = normal @ way
         wrapped = np.clip((facing + look.soft) / (1 + look.soft), 0, 1)
         light = light + lamp * (wrapped * wrapped ** (0.5 * look.soft))[:, None] * lamp_open
-        if highlights:
+        if source.highlights:
             half = view + way
             half = half / np.maximum(np.linalg.norm(half, axis=1, keepdims=True), 1e-6)
             near = np.clip((normal * half).sum(axis=1), 0, 1)
@@ -65,7 +91,7 @@ def shade(look: Look, normal: Floats, view: Floats, open_to_light: Floats) -> Fl
             shine = shine + lamp * (look.gloss * spot)[:, None] * lamp_open
     grazing = (1 - np.clip((normal * view).sum(axis=1), 0, 1)) ** 4
     sheen = (0.05 + 0.25 * look.gloss) * grazing * open_to_light
-    return look.albedo * light + 0.55 * shine + sheen[:, None] * _SKY
+    return look.albedo * light + 0.55 * shine + sheen[:, None] * sky
 
 
 def to_srgb(light: Floats) -> Floats:

@@ -1,0 +1,133 @@
+"""`dressform dataset portraits`: images of synthetic heads with their label maps, in parallel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from blender_addon.contract.errors import BadParameter
+from models.body import Body, load_body
+from training.heads.busts import HEAD_ORIGIN, build_bust
+from training.heads.cameras import portrait_camera
+from training.heads.colors import random_colors
+from training.heads.dataset import head_seed
+from training.heads.format import Head, HeadSetWriter, HeadView, Split
+from training.heads.painting import paint_portrait, shell_of
+from training.heads.persons import random_person
+from training.people.dataset import DEFAULT_BODY, LICENCE
+from training.people.workers import mapped
+
+FIRST_PORTRAIT = 500_000
+"""Number of a seed's first portrait head: no head of `dataset heads` is in a set of portraits."""
+
+
+@dataclass(frozen=True)
+class _Task:
+    """One head to portray."""
+
+    number: int
+    split: Split
+    seed: int
+    views: int
+    writer: HeadSetWriter
+    body: Path
+
+
+def portraits(
+    *,
+    out: Path = Path("runs/portraits"),
+    portraits: int = 1000,
+    views: int = 2,
+    size: int = 256,
+    seed: int = 0,
+    held_out: int | None = None,
+    workers: int = 2,
+    body: Path = DEFAULT_BODY,
+) -> None:
+    """Make portraits of synthetic heads with their label maps (docs/heads.md).
+
+    Each view of a head has colours, light and background of its own. The heads are others than
+    those of `dressform dataset heads` with the same seed. The same options give the same bytes,
+    whatever the number of workers.
+
+    Args:
+        out: folder of the set.
+        portraits: how many images.
+        views: images of one head: fewer heads are faster, more heads are more diverse.
+        size: width and height of the images in pixels.
+        seed: of heads, colours, light and cameras.
+        held_out: how many of the heads, the last ones, training never sees; a tenth when None.
+        workers: processes, each on one thread; 0 works in this process.
+        body: body package or SMPL-X file.
+
+    Raises:
+        BadParameter: a number is out of its range.
+        HeadSetError: the folder already holds a set.
+    """
+    if portraits < 1 or views < 1 or not 16 <= size <= 4096:
+        raise BadParameter(
+            "portraits, views ≥ 1 and 16 ≤ size ≤ 4096 must hold",
+            "see dressform dataset portraits --help",
+        )
+    count = -(-portraits // views)
+    held = count // 10 if held_out is None else held_out
+    if not 0 <= held <= count:
+        raise BadParameter(f"held-out heads must be 0…{count}", "give fewer with --held-out")
+    writer = HeadSetWriter(out, kind="portraits", size=size)
+    tasks = [
+        _Task(
+            number=k,
+            split="held-out" if k >= count - held else "train",
+            seed=seed,
+            views=min(views, portraits - k * views),
+            writer=writer,
+            body=body,
+        )
+        for k in range(count)
+    ]
+    with mapped(_make_head, tasks, workers) as made:
+        entries = list(tqdm(made, total=count, desc="portraits", unit="head", smoothing=0.05))
+    writer.close(
+        licence=LICENCE,
+        source={
+            "command": "dataset portraits",
+            "seed": seed,
+            "body": _body(body).id,
+            "head_origin": list(HEAD_ORIGIN),
+        },
+        heads=entries,
+    )
+
+
+def _make_head(task: _Task) -> Head:
+    name = f"p{task.number:05d}"
+    seed = head_seed(task.seed, FIRST_PORTRAIT + task.number)
+    person = random_person(seed)
+    bust = build_bust(person, _body(task.body))
+    shell = shell_of(bust)
+    rng = np.random.default_rng([seed, 53])
+    views: list[HeadView] = []
+    colors_of_views: list[dict[str, object]] = []
+    for index in range(task.views):
+        camera = portrait_camera(rng, task.writer.size)
+        colors = random_colors(person, int(rng.integers(1 << 40)))
+        image, labels = paint_portrait(bust, shell, colors, camera)
+        view = HeadView(name=f"{name}_{index}", head=name, split="train", camera=camera)
+        task.writer.add(view.name, labels, image=image)
+        views.append(view)
+        colors_of_views.append(colors.attributes())
+    return Head(
+        id=name,
+        split=task.split,
+        attributes={**person.attributes(), "colors": colors_of_views},
+        views=tuple(views),
+    )
+
+
+@lru_cache(maxsize=1)
+def _body(path: Path) -> Body:
+    return load_body(path)
