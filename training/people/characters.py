@@ -25,6 +25,7 @@ from training.people.cast import CAST
 from training.people.dataset import DEFAULT_BODY
 from training.people.figures import build_figure, face_share
 from training.people.hair import hat_field
+from training.people.identities import random_identity
 from training.people.materials import Cloth, Hair, linear
 from training.people.noise import smoothstep
 from training.people.render import look_of
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from training.people.figures import Figure
+    from training.people.identities import Identity
     from training.people.strands import StrandStyle
 
 KIT_VERSION = 1
@@ -100,22 +102,32 @@ def characters(
     """Write kits of synthetic people, from which Blender makes characters.
 
     Args:
-        people: `benchmark` for all of the shipped cast, or names separated by commas.
+        people: `benchmark` for all of the shipped cast, or names separated by commas;
+            `random-7` is the random person of seed 7.
         out: folder that receives one NAME.npz per person.
         body: body package or SMPL-X file.
         detail: factor on the side of every texture.
     """
     cast = {identity.name: identity for identity in CAST}
     names = list(cast) if people == "benchmark" else people.split(",")
-    unknown = [name for name in names if name not in cast]
-    if unknown:
-        raise BadParameter(f"nobody is called {unknown[0]!r}", f"choose among {', '.join(cast)}")
+    found = {name: _identity(name, cast) for name in names}
     loaded = load_body(body)
     out.mkdir(parents=True, exist_ok=True)
     for name in names:
-        figure = build_figure(cast[name], loaded, skinned_skirts=True)
+        figure = build_figure(found[name], loaded, skinned_skirts=True)
         write_kit(out / f"{name}.npz", figure, detail=detail)
         tqdm.write(str(out / f"{name}.npz"))
+
+
+def _identity(name: str, cast: Mapping[str, Identity]) -> Identity:
+    if name in cast:
+        return cast[name]
+    word, _, seed = name.partition("-")
+    if word == "random" and seed.isdecimal():
+        return random_identity(name, int(seed))
+    raise BadParameter(
+        f"nobody is called {name!r}", f"choose among {', '.join(cast)} and random-SEED"
+    )
 
 
 def write_kit(path: Path, figure: Figure, *, detail: float = 1.0) -> None:
