@@ -57,10 +57,12 @@ COMMANDS: dict[str, Command] = {
     "train uv-alone": Command(
         "training.uv_alone:train_uv_alone", "train the baseline that has no texture"
     ),
+    "train siw": Command("training.siw:train_siw", "train the painter of portraits"),
     "train sof": Command("training.sof:train_sof", "train the field of heads for portraits"),
     "train sof-round-two": Command(
         "training.sof_round_two:train_sof_round_two", "add heads of single label maps to it"
     ),
+    "export siw": Command("training.siw_export:export_siw", "write a painter as a package"),
     "export sof": Command("training.sof_export:export_sof", "write a field of heads as a package"),
     "export dressing": Command("training.export:export_dressing", "write a training's packages"),
     "export fits": Command(
@@ -78,10 +80,12 @@ COMMANDS: dict[str, Command] = {
         "training.evaluation_frames:evaluate_frames", "measure another method's frames"
     ),
     "evaluate looks": Command("training.looks:show_looks", "render sheets of avatars to look at"),
+    "evaluate siw": Command("training.siw_evaluation:evaluate_siw", "measure painted portraits"),
     "bench cycles": Command(
         "scripts.bench_cycles:bench_cycles", "an avatar's speed and likeness against Cycles"
     ),
     "bench avatar": Command("scripts.bench:bench_avatar", "time an avatar's frame, part by part"),
+    "bench siw": Command("scripts.bench_siw:bench_siw", "time styles by region against one style"),
     "bench training": Command(
         "scripts.bench_training:bench_training", "time what data adds to a training step"
     ),
