@@ -44,10 +44,10 @@ class DressingData:
         supersampling: sub-pixels per pixel and axis of the rasterised body, as in the render path.
     """
 
-    size: int = 256
-    batch: int = 4
-    people_per_batch: int = 2
-    whole_share: float = 0.5
+    size: int = 160
+    batch: int = 10
+    people_per_batch: int = 5
+    whole_share: float = 0.2
     detail_share: float = 0.5
     margin: tuple[float, float] = (1.1, 1.4)
     finest: float = 1.0
