@@ -39,7 +39,11 @@ class BakeSettings:
         resolution: grid points along each axis.
         truncation: grid spacings round the surface in which depths are averaged.
         distance: metres of the cameras.
-        lowest: least and greatest elevation of the cameras in radians: from below nobody looks.
+        widest: radians to both sides of the face's direction that cameras reach. No further than
+            where the SOF was trained: what it says of views from behind is made up. Silhouettes
+            from the sides close the back of the head.
+        lowest: least elevation of the cameras in radians.
+        highest: greatest elevation.
     """
 
     views: int = 72
@@ -47,8 +51,9 @@ class BakeSettings:
     resolution: int = 144
     truncation: float = 3.0
     distance: float = 1.3
-    lowest: float = -0.6
-    highest: float = 1.0
+    widest: float = 1.4
+    lowest: float = -0.45
+    highest: float = 0.65
 
 
 class BakedHead:
@@ -142,12 +147,12 @@ def bake_cameras(settings: BakeSettings, radius: float) -> list[Camera]:
     # The sphere's outline, seen from this distance, fills the image.
     focal = 0.5 * size * np.sqrt(settings.distance**2 - radius**2) / radius
     cameras: list[Camera] = []
-    golden = np.pi * (3.0 - np.sqrt(5.0))
+    golden = 0.5 * (np.sqrt(5.0) - 1.0)
     low, high = np.sin(settings.lowest), np.sin(settings.highest)
     for index in range(settings.views):
         # A Fibonacci lattice: equal areas, no two views at one azimuth.
         y = low + (high - low) * (index + 0.5) / settings.views
-        azimuth = golden * index
+        azimuth = settings.widest * (2.0 * ((golden * index) % 1.0) - 1.0)
         around = np.sqrt(1.0 - y**2)
         eye = settings.distance * np.array([around * np.sin(azimuth), y, around * np.cos(azimuth)])
         cameras.append(

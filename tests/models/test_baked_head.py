@@ -15,7 +15,7 @@ from models.sof_render import LabelMap, SofRenderer
 from tests.training.toy_heads import toy_camera, toy_view
 from tests.training.toy_sof import trained_toy
 
-SETTINGS = BakeSettings(views=40, size=96, resolution=72)
+SETTINGS = BakeSettings(views=40, size=96, resolution=72, widest=np.pi, lowest=-0.6, highest=1.0)
 
 
 def seen_exactly(camera) -> LabelMap:
