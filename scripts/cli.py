@@ -47,6 +47,9 @@ COMMANDS: dict[str, Command] = {
         "training.people.benchmark:freeze_benchmark", "freeze the benchmark captures anew"
     ),
     "dataset heads": Command("training.heads.dataset:heads", "make label maps of heads all around"),
+    "dataset portraits": Command(
+        "training.heads.portraits:portraits", "make portraits with their label maps"
+    ),
     "train dressing": Command("training.dressing:train_dressing", "train avatars and a dresser"),
     "train ablations": Command(
         "training.ablation:train_ablations", "train without each loss in turn, and compare"
@@ -69,6 +72,7 @@ COMMANDS: dict[str, Command] = {
         "training.fit_refinement:export_fits",
         "write captures with the fits that a training refined",
     ),
+    "evaluate sof": Command("training.sof_evaluation:evaluate_sof", "measure a field of heads"),
     "evaluate shipped": Command("training.evaluation:evaluate_shipped", "measure shipped avatars"),
     "evaluate curve": Command(
         "training.curve:evaluate_curve", "train on 10, 30, 60 and 200 frames and compare"
@@ -84,6 +88,7 @@ COMMANDS: dict[str, Command] = {
     "bench cycles": Command(
         "scripts.bench_cycles:bench_cycles", "an avatar's speed and likeness against Cycles"
     ),
+    "bench sof": Command("scripts.bench_sof:bench_sof", "time label maps of a field of heads"),
     "bench avatar": Command("scripts.bench:bench_avatar", "time an avatar's frame, part by part"),
     "bench siw": Command("scripts.bench_siw:bench_siw", "time styles by region against one style"),
     "bench training": Command(

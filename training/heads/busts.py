@@ -15,7 +15,13 @@ from training.heads.cuts import grow_hair
 from training.heads.format import HEAD_RADIUS
 from training.heads.hats import make_hat
 from training.heads.shape import shaped_body
-from training.heads.wearings import make_ear_rings, make_glasses, make_lenses, make_necklace
+from training.heads.wearings import (
+    make_ear_rings,
+    make_glasses,
+    make_lenses,
+    make_necklace,
+    make_teeth,
+)
 from training.people.beard import grow_beard
 from training.people.garments import sew_top, skin_under, top_field
 from training.people.skeleton import apply_transforms, joint_transforms
@@ -39,7 +45,7 @@ class Part:
     """One part of a bust.
 
     Attributes:
-        name: "skin", "eyes", "top", "collar", "hair", "beard", "hat", "glasses", "lenses",
+        name: "skin", "eyes", "teeth", "top", "collar", "hair", "beard", "hat", "glasses", "lenses",
             "ear-rings" or "necklace".
         label: of its pixels; None for skin, whose label depends on the place.
     """
@@ -115,6 +121,7 @@ def _pieces(person: HeadPerson, bare: BareBody) -> list[tuple[Part, Surface]]:
     pieces = [
         (Part("skin", None), select_faces(surface, ~eyes & ~hidden)),
         (Part("eyes", Label.EYE), select_faces(surface, eyes)),
+        (Part("teeth", Label.INNER_MOUTH), make_teeth(bare)),
         (Part("top", Label.CLOTH), sew_top(bare, person.top, person.seed % 89)),
     ]
     if person.collar is not None:

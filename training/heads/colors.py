@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _PATTERNS: tuple[Pattern, ...] = ("plain", "stripes", "checks", "dots", "denim", "knit", "flannel")
 _METALS: tuple[Color, ...] = ((0.83, 0.68, 0.35), (0.80, 0.80, 0.82), (0.80, 0.55, 0.47))
-_BRIGHTEST = 1.25
-"""Of the sum of a portrait's light, so that fair skin keeps its colour."""
+_DIMMEST, _BRIGHTEST = 1.0, 1.18
+"""Of the sum of a portrait's light: fair skin keeps its colour, dark skin its form."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +89,7 @@ def random_colors(person: HeadPerson, seed: int) -> PortraitColors:
     rng = np.random.default_rng([seed, 47])
     place = float(rng.uniform(0, len(SKIN_TONES) - 1))
     dark = place / (len(SKIN_TONES) - 1)
-    tone = _between(SKIN_TONES, place) * rng.uniform([0.95, 0.96, 0.92], [1.03, 1.03, 1.05])
+    tone = _between(SKIN_TONES, place) * rng.uniform([0.96, 0.96, 0.95], [1.02, 1.02, 1.04])
     hair = _hair_color(rng, dark)
     feminine = person.face.brow_weight < 1.0 and not person.beard
     made_up = feminine and rng.random() < 0.6
@@ -136,7 +136,8 @@ def _lights(rng: np.random.Generator) -> Lights:
     key = float(rng.uniform(0.45, 1.15))
     room = float(rng.uniform(0.28, 0.62))
     fill = float(rng.uniform(0.05, 0.35))
-    scale = min(1.0, _BRIGHTEST / (0.75 * key + room + 0.5 * fill))
+    total = 0.75 * key + room + 0.5 * fill
+    scale = float(np.clip(total, _DIMMEST, _BRIGHTEST)) / total
     rim = float(rng.uniform(0.0, 0.55)) * scale
     around = np.array([np.sin(turn), height, np.cos(turn)])
     other = np.array([-np.sin(turn) - 0.3 * np.sign(turn), 0.2, 0.6])

@@ -23,8 +23,8 @@ _HELD_EVERY = 5
 
 
 @dataclass(frozen=True)
-class _Task:
-    """One head to make; `writer` says where, and what size."""
+class HeadTask:
+    """One head to make: its number, what it is for, the set's seed, how many views, and where."""
 
     number: int
     split: Split
@@ -71,7 +71,7 @@ def heads(
         )
     writer = HeadSetWriter(out, kind="heads", size=size)
     tasks = [
-        _Task(k, "held-out" if k >= heads - held else "train", seed, views, writer, body)
+        HeadTask(k, "held-out" if k >= heads - held else "train", seed, views, writer, body)
         for k in range(heads)
     ]
     with mapped(_make_head, tasks, workers) as made:
@@ -81,7 +81,7 @@ def heads(
         source={
             "command": "dataset heads",
             "seed": seed,
-            "body": _body(body).id,
+            "body": body_of(body).id,
             "head_origin": list(HEAD_ORIGIN),
         },
         heads=entries,
@@ -93,11 +93,11 @@ def head_seed(seed: int, number: int) -> int:
     return seed * 1_000_000 + number
 
 
-def _make_head(task: _Task) -> Head:
+def _make_head(task: HeadTask) -> Head:
     name = f"h{task.number:04d}"
     seed = head_seed(task.seed, task.number)
     person = random_person(seed)
-    bust = build_bust(person, _body(task.body))
+    bust = build_bust(person, body_of(task.body))
     cameras = orbit(np.random.default_rng([seed, 43]), task.views, task.writer.size)
     views: list[HeadView] = []
     for index, camera in enumerate(cameras):
@@ -116,5 +116,6 @@ def _view_split(index: int) -> Split:
 
 
 @lru_cache(maxsize=1)
-def _body(path: Path) -> Body:
+def body_of(path: Path) -> Body:
+    """Return the body of a package or file, loaded once in each process."""
     return load_body(path)

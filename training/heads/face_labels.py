@@ -84,15 +84,19 @@ def skin_labels(paint: Floats, face: FacePaint, bare: BareBody) -> NDArray[np.ui
     labels[nose] = np.where(paint[nose, 0] > 0, Label.LEFT_NOSE, Label.RIGHT_NOSE)
     # The eye's opening with its lashes, as in CelebAMask-HQ: the rims of the lids belong to it.
     w = (x - np.float32(bare.mark("left_eye_smplhf")[0])) / 0.0146
-    top = -0.0008 + 0.0060 * np.clip(1 - np.abs(w) ** 2.2, 0, 1)
-    bottom = -0.0034 - 0.0042 * np.clip(1 - w**2, 0, 1)
-    labels[(y < top) & (y > bottom) & (np.abs(w) < 1.12) & (z > -0.03)] = Label.EYE
+    top = -0.0014 + 0.0060 * np.clip(1 - np.abs(w) ** 2.2, 0, 1)
+    bottom = -0.0031 - 0.0041 * np.clip(1 - w**2, 0, 1)
+    labels[(y < top) & (y > bottom) & (np.abs(w) < 1.06) & (z > -0.03)] = Label.EYE
     x, y, z = _from_eyes(face.moved(paint, bare), bare)
     lips, _, inside = mouth_shares(x, y, z)
     upper = y > -0.0694
     labels[(lips > 0.5) & upper] = Label.UPPER_LIP
     labels[(lips > 0.5) & ~upper] = Label.LOWER_LIP
-    labels[inside > 0.5] = Label.INNER_MOUTH
+    # What folds in behind the lips without being drawn on is the mouth's inside, too.
+    behind, away = 0.034 - 24.0 * x**2 - z, np.abs(y + 0.0695)
+    folded = (behind > 0.0045) & (x < 0.0225) | (behind > 0.010) & (x < 0.030)
+    inside = (inside > 0.5) | (folded & (away < 0.009) & (lips <= 0.5) & (z > -0.06))
+    labels[inside] = Label.INNER_MOUTH
     labels[brow_share(x, y, z, face.brow_weight, _FAR) > 0.3] = Label.BROW
     return labels
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _SAMPLES = 2
 _SOLID = ("skin", "eyes")
+_TEETH: Color = (0.80, 0.76, 0.69)
 
 
 @dataclass(frozen=True)
@@ -124,6 +125,7 @@ def _look_of(bust: Bust, part: str, colors: PortraitColors, pixels: Pixels) -> L
         "lenses": (colors.lens, 0.9),
         "ear-rings": (colors.metal, 0.9),
         "necklace": (colors.necklace, 0.7),
+        "teeth": (_TEETH, 0.35),
     }
     color, gloss = hard[part]
     return _hard(color, gloss, count)

@@ -136,12 +136,14 @@ def random_person(seed: int) -> HeadPerson:
 def _hair(rng: np.random.Generator, style: HairStyle, *, hat: bool) -> HeadHair:
     volume = {"afro": (0.030, 0.065), "short": (0.003, 0.024)}.get(style, (0.010, 0.020))
     long = style in ("bob", "long")
+    # Hair ends above the shoulders or falls behind them: it cannot lie on them in folds.
+    behind = style == "ponytail" or rng.random() < 0.4
     cut = HairCut(
         style=style,
         volume=_drawn(rng, *volume),
-        length=_drawn(rng, 0.16, 0.40),
+        length=_drawn(rng, 0.2, 0.4) if behind else _drawn(rng, 0.10, 0.165),
         reach=_drawn(rng, 2.0, 2.55) if long else 2.12,
-        gather=_drawn(rng, -0.05, 0.45),
+        gather=_drawn(rng, 0.42, 0.6) if behind else _drawn(rng, 0.0, 0.2),
     )
     fringed = not hat and style in ("short", "bob", "long") and rng.random() < 0.5
     receding = style == "short" and not fringed and rng.random() < 0.35

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
 from blender_addon.contract.errors import BadParameter
-from models.body import Body, load_body
 from training.heads.busts import HEAD_ORIGIN, build_bust
 from training.heads.cameras import portrait_camera
 from training.heads.colors import random_colors
-from training.heads.dataset import head_seed
-from training.heads.format import Head, HeadSetWriter, HeadView, Split
+from training.heads.dataset import HeadTask, body_of, head_seed
+from training.heads.format import Head, HeadSetWriter, HeadView
 from training.heads.painting import paint_portrait, shell_of
 from training.heads.persons import random_person
 from training.people.dataset import DEFAULT_BODY, LICENCE
@@ -23,18 +20,6 @@ from training.people.workers import mapped
 
 FIRST_PORTRAIT = 500_000
 """Number of a seed's first portrait head: no head of `dataset heads` is in a set of portraits."""
-
-
-@dataclass(frozen=True)
-class _Task:
-    """One head to portray."""
-
-    number: int
-    split: Split
-    seed: int
-    views: int
-    writer: HeadSetWriter
-    body: Path
 
 
 def portraits(
@@ -79,7 +64,7 @@ def portraits(
         raise BadParameter(f"held-out heads must be 0…{count}", "give fewer with --held-out")
     writer = HeadSetWriter(out, kind="portraits", size=size)
     tasks = [
-        _Task(
+        HeadTask(
             number=k,
             split="held-out" if k >= count - held else "train",
             seed=seed,
@@ -96,18 +81,18 @@ def portraits(
         source={
             "command": "dataset portraits",
             "seed": seed,
-            "body": _body(body).id,
+            "body": body_of(body).id,
             "head_origin": list(HEAD_ORIGIN),
         },
         heads=entries,
     )
 
 
-def _make_head(task: _Task) -> Head:
+def _make_head(task: HeadTask) -> Head:
     name = f"p{task.number:05d}"
     seed = head_seed(task.seed, FIRST_PORTRAIT + task.number)
     person = random_person(seed)
-    bust = build_bust(person, _body(task.body))
+    bust = build_bust(person, body_of(task.body))
     shell = shell_of(bust)
     rng = np.random.default_rng([seed, 53])
     views: list[HeadView] = []
@@ -126,8 +111,3 @@ def _make_head(task: _Task) -> Head:
         attributes={**person.attributes(), "colors": colors_of_views},
         views=tuple(views),
     )
-
-
-@lru_cache(maxsize=1)
-def _body(path: Path) -> Body:
-    return load_body(path)

@@ -1,4 +1,4 @@
-"""Glasses, ear-rings and necklaces, fitted to the head that wears them."""
+"""Glasses, ear-rings, necklaces and teeth, fitted to the head that has them."""
 
 from __future__ import annotations
 
@@ -131,7 +131,8 @@ def _clear_depth(bare: BareBody, glasses: Glasses, center: Array) -> float:
 
 def _lens(bare: BareBody, rim: Array) -> Surface:
     middle = rim.mean(axis=0)
-    share = np.linspace(0, 1, 6)[:, None, None]
+    # Not quite from the middle: triangles without area have no normal.
+    share = np.linspace(0.03, 1, 6)[:, None, None]
     ring = np.concatenate([rim, rim[:1]])
     return sheet(bare, middle + share * (ring[None] - middle))
 
@@ -219,3 +220,17 @@ def make_necklace(bare: BareBody, necklace: Necklace) -> Surface:
     values = pendant.attributes()
     values[:, 3 : 3 + weights.shape[1]] = weights
     return joined([chain, pendant.rebuilt(values, pendant.faces)])
+
+
+def make_teeth(bare: BareBody) -> Surface:
+    """Return the upper row of teeth, which the head holds while the jaw opens."""
+    mark = bare.mark("left_eye_smplhf")
+    # The upper lip's middle on the template: the row hangs behind it.
+    goal = np.array([0.0, mark[1] - 0.0660, mark[2] + 0.034])
+    lip = bare.vertices[np.argmin(((bare.template - goal) ** 2).sum(axis=1))]
+    x = np.linspace(-0.019, 0.019, 25)
+    rows = []
+    for down in np.linspace(0.004, -0.0065, 4):
+        z = lip[2] - 0.0105 - 30.0 * x**2
+        rows.append(np.stack([x, np.full(len(x), lip[1] + down), z], axis=1))
+    return sheet(bare, np.stack(rows), np.stack(np.broadcast_arrays(x, x), -1)[None].repeat(4, 0))
