@@ -31,7 +31,7 @@ class LabelParts(NamedTuple):
     Attributes:
         one_hot: (B, 17, h, w) at the encoder's input.
         maps: regions by nominal resolution.
-        spade: (γ − 1, β) of each convolution, by nominal resolution.
+        spade: (γ, √2 β) of each convolution, by nominal resolution.
     """
 
     one_hot: Tensor

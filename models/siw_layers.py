@@ -145,17 +145,20 @@ class Spade(nn.Module):
                 head.get_parameter("weight").mul_(0.1)
 
     def forward(self, one_hot: Tensor) -> list[tuple[Tensor, Tensor]]:
-        """Return (γ − 1, β), each (B, H, W, C), for each convolution, of labels (B, 17, H, W)."""
+        """Return γ and √2 β, each (B, H, W, C), for each convolution, of labels (B, 17, H, W).
+
+        β comes with the gain that the activation would give it.
+        """
         hidden = functional.relu(self.trunk(one_hot))
         modulations: list[tuple[Tensor, Tensor]] = []
         for head in self.heads:
             gamma, beta = head(hidden).permute(0, 2, 3, 1).chunk(2, dim=-1)
-            modulations.append((gamma, beta))
+            modulations.append((1.0 + gamma, GAIN * beta))
         return modulations
 
 
 class RegionConv(nn.Module):
-    """SIW StyleConv of SofGAN: F_out = γ · Σₙ SMₙ · (F_in ⊛ W'ₙ) + β, bias, leaky ReLU.
+    """SIW StyleConv of SofGAN: F_out = γ · Σₙ SMₙ · (F_in ⊛ W'ₙ + b) + β, then a leaky ReLU.
 
     There is no noise input: noise says nothing about labels.
 
@@ -204,23 +207,31 @@ class RegionConv(nn.Module):
             styles: of the portrait.
             before: regions at the input's resolution.
             after: regions at the output's.
-            spade: (γ − 1, β), (B, H, W, outputs) each.
+            spade: (γ, √2 β) of `Spade`, (B, H, W, outputs) each.
         """
-        # Pixels last but one and channels last throughout: as channels_last lies in memory.
+        # Pixels last but one and channels last throughout: as channels_last lies in memory. On a
+        # processor the passes over pixels cost as much as the convolution, so that all that can
+        # be is put into the small tables: the activation's gain (a positive factor passes
+        # through a leaky ReLU), the bias, and the shift.
+        gain = 1.0 if self._colour else GAIN
         scale = self.conv.scale(styles.w)
         scaled = x.permute(0, 2, 3, 1)[:, None] * before.spread(scale.to(x.dtype))
         y = self.conv.convolve(scaled.flatten(0, 1).permute(0, 3, 1, 2))
         y = y.permute(0, 2, 3, 1).unflatten(0, styles.w.shape[:2])
-        if not self._colour:
-            y = y * after.spread(self.conv.demodulation(scale).to(x.dtype))
+        added = (gain * self.bias).to(x.dtype)
         if self.shift is not None:
-            y = y + after.spread(self.shift(styles.w).to(x.dtype))
+            added = after.spread((gain * (self.shift(styles.w) + self.bias)).to(x.dtype))
+        if self._colour:
+            y = y + added
+        else:
+            factor = gain * self.conv.demodulation(scale)
+            y = torch.addcmul(added, y, after.spread(factor.to(x.dtype)))
         if styles.shares is None:
             y = y[:, 0]
         else:
             y = (y * after.shares_of(styles.shares.to(x.dtype))).sum(dim=1)
         if spade is not None:
             gamma, beta = spade
-            y = y + torch.addcmul(beta, y, gamma)
-        y = (y + self.bias.to(x.dtype)).permute(0, 3, 1, 2)
-        return y if self._colour else functional.leaky_relu(y, SLOPE) * GAIN
+            y = torch.addcmul(beta, y, gamma)
+        y = y.permute(0, 3, 1, 2)
+        return y if self._colour else functional.leaky_relu(y, SLOPE)

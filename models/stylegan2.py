@@ -11,10 +11,14 @@ from __future__ import annotations
 
 import math
 from itertools import pairwise
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SLOPE = 0.2
 """Of the leaky ReLUs below 0."""
@@ -51,8 +55,9 @@ class EqualLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (…, inputs) to (…, outputs) in x's dtype."""
-        weight = (self.weight * self._gain).to(x.dtype)
-        return functional.linear(x, weight, (self.bias * self._rate).to(x.dtype))
+        # Scaling x rather than W: there are fewer of it.
+        bias = (self.bias * self._rate).to(x.dtype)
+        return functional.linear(x * self._gain, self.weight.to(x.dtype), bias)
 
 
 class EqualConv2d(nn.Module):
@@ -147,6 +152,8 @@ class ModulatedConv2d(nn.Module):
         self.demodulate = demodulate
         self.up = up
         self._gain = 1.0 / math.sqrt(inputs * kernel * kernel)
+        self._kept: dict[object, Tensor] = {}
+        self._kept_of: object = None
 
     def scale(self, w: Tensor) -> Tensor:
         """Return s, (…, inputs) of styles w (…, style): the A of StyleGAN2's figures."""
@@ -154,18 +161,18 @@ class ModulatedConv2d(nn.Module):
 
     def demodulation(self, scale: Tensor) -> Tensor:
         """Return d, (…, outputs) of s (…, inputs), float32."""
-        energy = (self.weight.float() * self._gain).square().sum(dim=(2, 3))
-        return torch.rsqrt(scale.float().square() @ energy.T + EPSILON)
+        energy = self._once("energy", self._energy)
+        return torch.rsqrt(scale.float().square() @ energy + EPSILON)
 
     def convolve(self, x: Tensor) -> Tensor:
         """Convolve (B, inputs, H, W) with the shared weights, at twice the size with `up`."""
-        weight = (self.weight * self._gain).to(x.dtype)
+        weight = self._once(x.dtype, lambda: self._kernel(x.dtype))
+        half = weight.shape[-1] // 2
         if not self.up:
-            return functional.conv2d(x, _channels_last(weight), padding=weight.shape[-1] // 2)
-        # Transposed convolution multiplies no zeros; flipped, it equals a convolution.
-        flipped = weight.flip(2, 3).transpose(0, 1)
-        spread = functional.conv_transpose2d(x, flipped, stride=2)
-        return fir(spread, padding=2 - weight.shape[-1] // 2, gain=4.0)
+            return functional.conv2d(x, weight, padding=half)
+        # Transposed convolution multiplies no zeros.
+        spread = functional.conv_transpose2d(x, weight, stride=2)
+        return fir(spread, padding=2 - half, gain=4.0)
 
     def forward(self, x: Tensor, w: Tensor) -> Tensor:
         """Map (B, inputs, H, W) with one style a sample, w (B, style)."""
@@ -174,6 +181,29 @@ class ModulatedConv2d(nn.Module):
         if not self.demodulate:
             return y
         return y * self.demodulation(scale).to(x.dtype)[:, :, None, None]
+
+    def _kernel(self, dtype: torch.dtype) -> Tensor:
+        weight = (self.weight * self._gain).to(dtype)
+        # Flipped, a transposed convolution equals a convolution.
+        return weight.flip(2, 3).transpose(0, 1) if self.up else _channels_last(weight)
+
+    def _energy(self) -> Tensor:
+        return (self.weight.float() * self._gain).square().sum(dim=(2, 3)).T
+
+    def _once(self, name: object, make: Callable[[], Tensor]) -> Tensor:
+        """Return what depends on the weights alone: kept while they stay and nothing learns."""
+        if torch.is_grad_enabled() and self.weight.requires_grad:
+            return make()
+        # torch has no public question for whether a tensor was written to.
+        version = self.weight._version  # pyright: ignore[reportPrivateUsage]
+        state = (version, self.weight.data_ptr())
+        if self._kept_of != state:
+            self._kept, self._kept_of = {}, state
+        if name not in self._kept:
+            # A plain tensor also when rendering asks first: a fit may differentiate through it.
+            with torch.inference_mode(mode=False), torch.no_grad():
+                self._kept[name] = make()
+        return self._kept[name]
 
 
 class ToColour(nn.Module):

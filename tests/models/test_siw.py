@@ -148,7 +148,7 @@ def test_spade_scales_and_shifts_by_the_label_map():
     layer = RegionConv(4, 4, 3, 6)
     regions = RegionMap.of(one_hot(halves(8), REGIONS), hard=True)
     x, styles = torch.randn(1, 4, 8, 8), Styles.everywhere(torch.randn(1, 6))
-    gamma, beta = torch.full((1, 8, 8, 4), 1.0), torch.full((1, 8, 8, 4), 50.0)
+    gamma, beta = torch.full((1, 8, 8, 4), 2.0), torch.full((1, 8, 8, 4), 50.0 * 2**0.5)
     plain = layer(x, styles, regions, regions)
     changed = layer(x, styles, regions, regions, (gamma, beta))
     # γ = 2 and β = 50: all positive, so the leaky ReLU is the identity.

@@ -174,6 +174,26 @@ def test_gradients_of_the_modulated_convolution(up):
     )
 
 
+def test_what_depends_on_weights_is_kept_until_they_change():
+    layer = ModulatedConv2d(4, 5, 3, 6)
+    x, w = torch.randn(1, 4, 6, 6), torch.randn(1, 6)
+    with torch.inference_mode():
+        before = layer(x, w)
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x, w), before)
+        layer.weight.add_(torch.randn_like(layer.weight))
+        changed = layer(x, w)
+    torch.testing.assert_close(changed, layer(x, w).detach())
+    assert (changed - before).abs().max() > 0.1
+    with torch.inference_mode():
+        torch.testing.assert_close(layer(x, w), changed)
+    # A fit of styles through fixed weights that were rendered with before.
+    layer.requires_grad_(False)
+    wanted = w.clone().requires_grad_()
+    layer(x, wanted).sum().backward()
+    assert wanted.grad.abs().sum() > 0
+
+
 def test_minibatch_deviation_by_hand():
     x = torch.randn(4, 3, 2, 2)
     # Groups of 2 take every second image: (0, 2) and (1, 3).
