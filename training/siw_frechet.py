@@ -63,8 +63,8 @@ class PooledFeatures(nn.Module):
 def frechet_distance(one: Tensor, other: Tensor) -> float:
     """Return the Fréchet distance of two sets of features as if they were Gaussian.
 
-    d² = |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½). With Σ = AᵀA, the last trace is the sum of the
-    singular values of A₁ A₂ᵀ, which needs no root of a matrix.
+    d² = |μ₁ − μ₂|² + tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½). With Σ = AᵀA and A = QR, the last trace is the
+    sum of the singular values of R₁ R₂ᵀ, which needs no root of a matrix.
 
     Args:
         one: (N, D), N ≥ 2.
@@ -74,7 +74,8 @@ def frechet_distance(one: Tensor, other: Tensor) -> float:
     mean_a, mean_b = a.mean(dim=0), b.mean(dim=0)
     a = (a - mean_a) / (len(a) - 1) ** 0.5
     b = (b - mean_b) / (len(b) - 1) ** 0.5
-    cross = torch.linalg.svdvals(a @ b.T).sum()
+    r_a, r_b = (torch.linalg.qr(x, mode="r").R for x in (a, b))
+    cross = torch.linalg.svdvals(r_a @ r_b.T).sum()
     distance = (mean_a - mean_b).square().sum() + a.square().sum() + b.square().sum() - 2.0 * cross
     return max(distance.item(), 0.0)
 

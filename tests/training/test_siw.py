@@ -432,10 +432,10 @@ def test_restyling_hair_is_measured_inside_and_outside(toys):
 
 def test_frechet_distance_of_known_gaussians():
     random = torch.Generator().manual_seed(0)
-    one = torch.randn(20_000, 3, generator=random)
-    other = 2.0 * torch.randn(20_000, 3, generator=random) + torch.tensor([3.0, 0.0, 0.0])
+    one = torch.randn(5_000, 3, generator=random)
+    other = 2.0 * torch.randn(5_000, 3, generator=random) + torch.tensor([3.0, 0.0, 0.0])
     # |μ|² = 9 and, per axis, (1 − 2)² = 1.
-    assert frechet_distance(one, other) == pytest.approx(12.0, rel=0.03)
+    assert frechet_distance(one, other) == pytest.approx(12.0, rel=0.05)
     assert frechet_distance(one, one) == pytest.approx(0.0, abs=1e-6)
     few = one[:2]
     assert frechet_distance(few, few) == pytest.approx(0.0, abs=1e-6)
