@@ -7,9 +7,9 @@ What makes it fast, and what it costs in exactness (docs/sof.md has the figures)
 - Rays march in blocks that stay in the processor's cache, in bfloat16 where it is native.
 - Rays whose last steps were shorter than `STILL` metres have arrived; those that have left the
   sphere are gone.
-- Label maps are drawn from coarse to fine: a block whose corners, and whose neighbours' corners,
-  have one label is filled with it, and only the others are marched at every pixel. Things
-  narrower than the coarsest blocks that no corner meets would be missed.
+- Label maps are drawn from coarse to fine: a block whose corners have one label is filled with
+  it, at the coarsest level only if its neighbours' corners have it, too; the others are marched at
+  every pixel. Things narrower than the coarsest blocks that no corner meets would be missed.
 
 No randomness and no state from frame to frame: equal requests give equal bytes.
 """
@@ -140,7 +140,7 @@ class SofRenderer:
             self._draw(grid, wanted, stride, cameras, field, chosen)
             if stride == 1:
                 break
-            grid, wanted = grid.refined()
+            grid, wanted = grid.refined(careful=stride == chosen.coarsest)
             stride //= 2
         labels = grid.labels[: camera.height, : camera.width].flatten()
         depth = grid.depth[: camera.height, : camera.width].flatten()
@@ -237,13 +237,18 @@ class _Grid:
         labels = torch.full((height, width), BACKGROUND, device=device)
         return cls(labels, torch.full((height, width), torch.inf, device=device))
 
-    def refined(self) -> tuple[_Grid, Tensor]:
-        """Return the grid at half the spacing, and which of its new points must be marched."""
+    def refined(self, *, careful: bool) -> tuple[_Grid, Tensor]:
+        """Return the grid at half the spacing, and which of its new points must be marched.
+
+        Args:
+            careful: march in the neighbours of mixed blocks as well.
+        """
         labels = self.labels
         corners = torch.stack([labels[:-1, :-1], labels[:-1, 1:], labels[1:, :-1], labels[1:, 1:]])
         mixed = (corners != corners[:1]).any(dim=0)
-        # Thin things show at some corner near by: neighbours of mixed blocks are not trusted.
-        mixed = _spread(mixed)
+        if careful:
+            # What is thin shows at some corner near by, if not at this block's own.
+            mixed = _spread(mixed)
         height, width = 2 * labels.shape[0] - 1, 2 * labels.shape[1] - 1
         wanted = torch.zeros((height, width), dtype=torch.bool, device=labels.device)
         wanted[1::2, 1::2] = mixed

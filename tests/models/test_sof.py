@@ -211,7 +211,7 @@ def test_refined_grids_keep_what_is_known_and_ask_at_borders_only():
     labels = torch.zeros((6, 6), dtype=torch.int64)
     labels[:, 3:] = 7
     depth = torch.where(labels > 0, 1.0, torch.inf)
-    grid, wanted = _Grid(labels, depth).refined()
+    grid, wanted = _Grid(labels, depth).refined(careful=True)
     assert grid.labels.shape == (11, 11)
     assert torch.equal(grid.labels[::2, ::2], labels)
     assert torch.equal(grid.depth[::2, ::2], depth)
@@ -221,6 +221,10 @@ def test_refined_grids_keep_what_is_known_and_ask_at_borders_only():
     assert not bool(wanted[:, 10].any())
     assert bool((grid.labels[:, 9:] == 7).all())
     assert bool((grid.depth[:, 9:] == 1.0).all())
+    _, narrow = _Grid(labels, depth).refined(careful=False)
+    assert bool(narrow[:, 5].all())
+    assert not bool(narrow[:, :4].any())
+    assert not bool(narrow[:, 7:].any())
 
 
 def test_what_is_wrong_is_said():
