@@ -69,7 +69,7 @@ class Crop:
         K[0, 2] = side - K[0, 2]
         return Camera(K=K, R=_FLIP @ part.R @ _FLIP, t=_FLIP @ part.t, width=side, height=side)
 
-    def _places(self, side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def _places(self, side: int) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
         """Return rows and columns (S,) of the image at which the new pixels' centres lie."""
         centre = (np.arange(side) + 0.5) / self.scale - 0.5
         limit = side - 1

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +12,7 @@ from blender_addon.contract.labels import Label
 from blender_addon.contract.pose import rotation_from_axis_angle
 from training.heads.collars import make_collar
 from training.heads.cuts import grow_hair
+from training.heads.face_labels import inner_mouth
 from training.heads.format import HEAD_RADIUS
 from training.heads.hats import make_hat
 from training.heads.shape import shaped_body
@@ -65,7 +66,8 @@ class Bust:
         vertices: (V, 3) float32 metres, head space.
         faces: (F, 3) int64.
         owner: (F,) index of each face's part.
-        static: (V, 9) float32: paint 3, rest 3, coords 2, edge.
+        static: (V, 9) float32: paint 3, rest 3, coords 2 (of skin the first is the share of
+            the mouth's inside), edge.
     """
 
     person: HeadPerson
@@ -115,8 +117,9 @@ def build_bust(person: HeadPerson, body: Body) -> Bust:
 
 
 def _pieces(person: HeadPerson, bare: BareBody) -> list[tuple[Part, Surface]]:
-    surface = bare.surface()
-    eyes = bare.eyes[bare.faces].all(axis=1)
+    inside = inner_mouth(bare).astype(np.float64)
+    surface = replace(bare.surface(), coords=np.stack([inside, 0 * inside], axis=1))
+    eyes = np.asarray(bare.eyes[bare.faces].all(axis=1))
     hidden = skin_under(bare, [top_field(bare, person.top, bare.template)])
     pieces = [
         (Part("skin", None), select_faces(surface, ~eyes & ~hidden)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -195,7 +195,7 @@ def _any(rng: np.random.Generator) -> Color:
     if rng.random() < 0.4:
         return CLOTH_COLORS[int(rng.integers(len(CLOTH_COLORS)))]
     hue, saturation = float(rng.random()), float(rng.uniform(0.05, 0.85))
-    return cast("Color", colorsys.hsv_to_rgb(hue, saturation, float(rng.uniform(0.12, 0.92))))
+    return colorsys.hsv_to_rgb(hue, saturation, float(rng.uniform(0.12, 0.92)))
 
 
 def _knitted(person: HeadPerson) -> bool:

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
+from blender_addon.contract.camera import look_at
 from blender_addon.contract.labels import Label
+from models.raster import rasterize
 from training.people.noise import smoothstep
 from training.people.skin import brow_share, mouth_shares
 
@@ -28,6 +31,9 @@ _NOSE_X = (0.0, 0.0075, 0.0165, 0.0185, 0.0172, 0.0135, 0.0100, 0.0075, 0.0045)
 # The jaw's lower edge from behind the ear to the chin: height over depth.
 _JAW_Z = (-0.12, -0.092, -0.084, -0.070, -0.050, -0.030, -0.010, 0.010, 0.030)
 _JAW_Y = (-0.045, -0.047, -0.062, -0.083, -0.096, -0.103, -0.106, -0.108, -0.109)
+
+_INNER_MOUTHS: dict[str, NDArray[np.bool_]] = {}
+"""By a body's digest: the template is the same for every person."""
 
 _FAR = 1.0
 """Metres between samples at which strands fade: labels have none."""
@@ -64,11 +70,12 @@ class FacePaint:
         return result
 
 
-def skin_labels(paint: Floats, face: FacePaint, bare: BareBody) -> NDArray[np.uint8]:
+def skin_labels(paint: Floats, mouth: Floats, face: FacePaint, bare: BareBody) -> NDArray[np.uint8]:
     """Return the (N,) labels of points of the skin.
 
     Args:
         paint: (N, 3) metres on the unshaped template.
+        mouth: (N,) share of `inner_mouth`.
         face: where brows and lips are drawn.
         bare: the person, for the places of the template's eyes.
     """
@@ -92,13 +99,49 @@ def skin_labels(paint: Floats, face: FacePaint, bare: BareBody) -> NDArray[np.ui
     upper = y > -0.0694
     labels[(lips > 0.5) & upper] = Label.UPPER_LIP
     labels[(lips > 0.5) & ~upper] = Label.LOWER_LIP
-    # What folds in behind the lips without being drawn on is the mouth's inside, too.
-    behind, away = 0.034 - 24.0 * x**2 - z, np.abs(y + 0.0695)
-    folded = (behind > 0.0045) & (x < 0.0225) | (behind > 0.010) & (x < 0.030)
-    inside = (inside > 0.5) | (folded & (away < 0.009) & (lips <= 0.5) & (z > -0.06))
-    labels[inside] = Label.INNER_MOUTH
+    labels[(np.maximum(inside, mouth) > 0.5) & (lips <= 0.5)] = Label.INNER_MOUTH
     labels[brow_share(x, y, z, face.brow_weight, _FAR) > 0.3] = Label.BROW
     return labels
+
+
+def inner_mouth(bare: BareBody) -> NDArray[np.bool_]:
+    """(V,) bool: vertices of the mouth's inside, which nobody sees while it is closed."""
+    known = _INNER_MOUTHS.get(bare.body.digest)
+    if known is not None:
+        return known
+    middle = np.array([0.0, *bare.mark("left_eye_smplhf")[1:]])
+    x, y, z = (bare.template - middle).T
+    near = (np.abs(x) < 0.045) & (np.abs(y + 0.0695) < 0.035) & (z > -0.08)
+    seen = np.zeros(len(near), bool)
+    for yaw, pitch in ((0, 0), (45, 0), (-45, 0), (0, -35), (0, 30)):
+        seen[bare.faces[_faces_seen(bare, middle, yaw, pitch)].ravel()] = True
+    inside = near & ~seen & ~bare.eyes
+    _INNER_MOUTHS[bare.body.digest] = inside
+    return inside
+
+
+def _faces_seen(
+    bare: BareBody, middle: NDArray[np.float64], yaw: float, pitch: float
+) -> NDArray[np.bool_]:
+    """(F,) bool: faces of the template that a camera before the mouth sees for the greater part."""
+    a, e = np.radians(yaw), np.radians(pitch)
+    away = np.array([np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)])
+    mouth = middle + np.array([0.0, -0.07, 0.02])
+    up = np.array([0.0, 1.0, 0.0])
+    camera = look_at(mouth + 0.6 * away, mouth, up, focal=1500.0, width=512, height=512)
+    pixels = camera.project(bare.template)[bare.faces][..., :2]
+    first, second = pixels[:, 1] - pixels[:, 0], pixels[:, 2] - pixels[:, 0]
+    area = np.abs(first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]) / 2
+    fragments = rasterize(
+        torch.from_numpy((bare.template @ camera.R.T + camera.t).astype(np.float32))[None],
+        torch.from_numpy(bare.faces),
+        torch.from_numpy(camera.K.astype(np.float32))[None],
+        (512, 512),
+    )
+    face = fragments.face[0].numpy()
+    count = np.bincount(face[face >= 0], minlength=len(bare.faces))
+    # Lips that do not quite close let a little of the inside be seen.
+    return (count > 0.5 * area) & (count > 0)
 
 
 def _from_eyes(paint: Floats, bare: BareBody) -> tuple[Floats, Floats, Floats]:

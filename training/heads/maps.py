@@ -74,8 +74,8 @@ def label_map(bust: Bust, seen: Seen) -> NDArray[np.uint8]:
             values[mine] = part.label
             continue
         corners = bust.faces[seen.face[mine]]
-        paint = np.einsum("nc,nck->nk", seen.share[mine], bust.static[corners, :3])
-        values[mine] = skin_labels(paint, bust.person.face, bust.bare)
+        at = np.einsum("nc,nck->nk", seen.share[mine], bust.static[corners, :7])
+        values[mine] = skin_labels(at[:, :3], at[:, 6], bust.person.face, bust.bare)
     labels = np.full(seen.covered.shape, Label.BACKGROUND, np.uint8)
     labels[seen.covered] = values
     return labels

@@ -9,7 +9,7 @@ import numpy as np
 
 from training.heads.maps import Seen, label_map, look
 from training.people.materials import Color, Look, Pixels, cloth_look, hair_look, linear
-from training.people.noise import smoothstep
+from training.people.noise import mix, smoothstep
 from training.people.skin import eye_look, skin_look
 from training.people.studio import shade, to_srgb
 from training.people.surfaces import NormalOperator, occlusion
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _SAMPLES = 2
 _SOLID = ("skin", "eyes")
+_GUMS = np.array([0.10, 0.022, 0.022], np.float32)
 _TEETH: Color = (0.80, 0.76, 0.69)
 
 
@@ -112,7 +113,10 @@ def _look_of(bust: Bust, part: str, colors: PortraitColors, pixels: Pixels) -> L
     count = len(pixels.paint)
     if part == "skin":
         none = np.zeros(count, np.float32)
-        return skin_look(colors.complexion, bust.bare, [], pixels, none)
+        look_ = skin_look(colors.complexion, bust.bare, [], pixels, none)
+        # Deep in the mouth, beyond what is drawn as its inside.
+        look_.albedo = mix(look_.albedo, _GUMS, smoothstep(0.3, 0.7, pixels.coords[:, 0]))
+        return look_
     if part == "eyes":
         return eye_look(colors.complexion, bust.bare, pixels)
     if part in ("hair", "beard"):
@@ -141,7 +145,7 @@ def _backdrop(backdrop: Backdrop, height: int, width: int) -> Floats:
     """(H, W, 3) sRGB: a gradient with soft patches out of focus."""
     down = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
     top, bottom = np.array(backdrop.top, np.float32), np.array(backdrop.bottom, np.float32)
-    image = np.broadcast_to(top + down * (bottom - top), (height, width, 3)).astype(np.float32)
+    image = np.tile(top + down * (bottom - top), (1, width, 1)).astype(np.float32)
     rng = np.random.default_rng(backdrop.seed)
     row, column = np.mgrid[0:height, 0:width].astype(np.float32) / height
     for _ in range(backdrop.blobs):
@@ -151,5 +155,6 @@ def _backdrop(backdrop: Backdrop, height: int, width: int) -> Floats:
         away = np.hypot((row - y) / long, column - x) / radius
         soft = smoothstep(1.0, float(rng.uniform(0.2, 0.85)), away) * backdrop.contrast
         color = np.clip(top + rng.normal(0, 0.22, 3), 0, 1).astype(np.float32)
-        image = image + (soft * float(rng.uniform(0.4, 1.0)))[..., None] * (color - image)
+        share = soft * np.float32(rng.uniform(0.4, 1.0))
+        image = (image + share[..., None] * (color - image)).astype(np.float32)
     return image

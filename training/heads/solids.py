@@ -132,7 +132,7 @@ def skin_band(
     return clip(band, cut(band.paint))
 
 
-def puffed(surface: Surface, amount: Array) -> Surface:
+def puffed(surface: Surface, amount: NDArray[np.floating]) -> Surface:
     """Return the surface with its vertices moved along their normals by (V,) metres."""
     outward = normals(surface.vertices, surface.faces)
     return with_vertices(surface, surface.vertices + amount[:, None] * outward)
