@@ -187,14 +187,16 @@ class AvatarRenderer:
     @torch.inference_mode()
     def features(self, geometry: Geometry) -> DressingInput:
         """Rasterise the posed body and look its neural texture up."""
-        size, vertices, K = geometry.crop.size, geometry.vertices, geometry.K
+        vertices, layers = geometry.vertices, 1
         if self.shell is not None:
             vertices = with_shell(vertices, self.body.faces.long(), self.shell)
-            K = K.repeat(LAYERS, 1, 1)
+            layers = LAYERS
+        size = (geometry.crop.size, geometry.crop.size)
+        K = geometry.K.repeat(layers, 1, 1)
         found = dressing_features(
-            vertices, self.body.faces, self.corner_uv, K, (size, size), self.chain, near=NEAR
+            vertices, self.body.faces, self.corner_uv, K, size, self.chain, near=NEAR
         )
-        if self.shell is None:
+        if layers == 1:
             return found
         # Coverage and depth stay those of the body.
         return DressingInput(stacked(found.features), found.coverage[:1], found.depth[:1])

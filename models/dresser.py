@@ -69,7 +69,7 @@ class DresserConfig:
 
         Packages that do not know a skip or a shell have none.
         """
-        known = {"input_skip": False, "shell": False, **values}
+        known: dict[str, Any] = {"input_skip": False, "shell": False, **values}
         return cls(**{name: known[name] for name in cls.__dataclass_fields__ if name in known})
 
 
