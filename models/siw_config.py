@@ -96,7 +96,7 @@ class SiwConfig:
     def from_plain(cls, values: Mapping[str, Any]) -> SiwConfig:
         """Read the values of a manifest's architecture; unknown names are ignored."""
         names = cls.__dataclass_fields__
-        plain = {
+        plain: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value
             for name, value in values.items()
             if name in names

@@ -120,7 +120,7 @@ def region_statistics(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, T
 
 def _pool(features: Tensor, masks: Tensor) -> Tensor:
     """Return (B, R, C), the mean of features over each region."""
-    masks = functional.adaptive_avg_pool2d(masks, features.shape[-2:])
+    masks = functional.adaptive_avg_pool2d(masks, (features.shape[2], features.shape[3]))
     total = masks.sum(dim=(2, 3)).clamp(min=0.05)[..., None]
     return masks.flatten(2) @ features.flatten(2).transpose(1, 2) / total
 

@@ -62,7 +62,7 @@ class Siw(nn.Module):
             return self.mapping(self.prior.draw(count, generator, bank=bank))
         shared = self.config.mapping == "shared"
         z = torch.randn(count, 1 if shared else regions, code, generator=generator)
-        return self.mapping(z.to(self.style_mean.device)).expand(-1, regions, -1)
+        return self.mapping(z.to(self.get_buffer(MEAN).device)).expand(-1, regions, -1)
 
     @torch.no_grad()
     def measure_style_mean(self, count: int = 1024, seed: int = 0) -> None:

@@ -180,7 +180,7 @@ class SiwStep:
             return None
         for parameter in self.adversary.parameters():
             # The fixed mixing of features never learns.
-            parameter.requires_grad_(requires_grad=True)
+            parameter.requires_grad_()
         if self.adversary.projected is not None:
             self.adversary.projected.mixing.requires_grad_(requires_grad=False)
         loss = self.adversary.own_loss(captured[: len(painted)], painted, random)

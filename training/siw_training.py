@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 LOG_EVERY = 20
 """Steps between entries of the log."""
+GATE_EVERY = 50
+"""Steps between looks at a gate that is still closed."""
 RECIPE_FILE = "recipe.json"
 COLOURS_OF = 256
 """Training portraits whose colours drawn ones are compared with."""
@@ -271,8 +273,14 @@ class SiwTraining:
         gate, planned = self.recipe.schedule.gate, self.recipe.schedule.warm_up
         if not gate.colour_error and not gate.chroma:
             return True
+        longer = replace(
+            planned,
+            steps=None if planned.steps is None else round(planned.steps * gate.patience),
+            minutes=None if planned.minutes is None else planned.minutes * gate.patience,
+        )
+        over = longer.progress(steps, seconds) >= 1.0
         # A look costs seconds: not after every step.
-        if (steps - (planned.steps or 0)) % LOG_EVERY and planned.steps:
+        if (steps - (planned.steps or 0)) % GATE_EVERY and not over:
             return False
         figures = self.look()
         errors = [figures.get(f"error/{name}", 0.0) for name in ("cloth", "background")]
@@ -281,12 +289,7 @@ class SiwTraining:
         error_holds = not gate.colour_error or max(errors) <= gate.colour_error
         if error_holds and (not gate.chroma or hue >= gate.chroma):
             return True
-        longer = replace(
-            planned,
-            steps=None if planned.steps is None else round(planned.steps * gate.patience),
-            minutes=None if planned.minutes is None else planned.minutes * gate.patience,
-        )
-        if longer.progress(steps, seconds) >= 1.0:
+        if over:
             self.save()
             raise TrainingError(
                 f"{self.out}: the styles have not learnt enough for an adversary: colours of cloth "

