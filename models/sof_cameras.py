@@ -69,11 +69,13 @@ class CameraParameters(nn.Module):
 
     def forward(self, index: Tensor | None = None) -> Pinhole:
         """Return the cameras (of these indices), differentiably."""
-        position, target, roll, K = self.position, self.target, self.roll, self._intrinsics()
+        position, target, roll = self.position, self.target, self.roll
+        intrinsics = self.get_buffer("K")
         if index is not None:
-            position, target, roll, K = position[index], target[index], roll[index], K[index]
+            position, target, roll = position[index], target[index], roll[index]
+            intrinsics = intrinsics[index]
         R = orientation(position, target, roll)
-        return Pinhole(K, R, -(R @ position[..., None])[..., 0])
+        return Pinhole(intrinsics, R, -(R @ position[..., None])[..., 0])
 
     @torch.no_grad()
     def keep_outside(self) -> None:
@@ -89,9 +91,6 @@ class CameraParameters(nn.Module):
         # Float32 rotations are orthogonal to seven digits: as good as these digits go.
         u, _, v = np.linalg.svd(R)
         return Camera(K=K, R=u @ v, t=t, width=width, height=height)
-
-    def _intrinsics(self) -> Tensor:
-        return self.get_buffer("K")
 
 
 def orientation(position: Tensor, target: Tensor, roll: Tensor) -> Tensor:

@@ -35,8 +35,10 @@ if TYPE_CHECKING:
 
 BLOCK = 2048
 """Rays that march together: their features fit the cache of a core."""
-COARSEST = 4
+COARSEST = 8
 """Pixels between the corners of the coarsest blocks; a power of two."""
+FINEST_VIEW = 32
+"""Blocks across the shorter side of an image, at least: a small image has small blocks."""
 STILL = 2e-4
 """Metres: a ray whose step is shorter than this has arrived."""
 KEPT_HEADS = 8
@@ -62,8 +64,8 @@ class Shortcuts:
     Attributes:
         low_precision: bfloat16 where the hardware has it.
         arrive: end rays early whose steps have become short.
-        coarsest: pixels between the corners of the coarsest blocks, a power of two; 1 marches at
-            every pixel.
+        coarsest: pixels between the corners of the coarsest blocks, at most; a power of two. 1
+            marches at every pixel.
     """
 
     low_precision: bool = True
@@ -73,6 +75,13 @@ class Shortcuts:
     def __post_init__(self) -> None:
         if self.coarsest < 1 or self.coarsest & (self.coarsest - 1):
             raise BadParameter("shortcuts: coarsest must be a power of two")
+
+    def stride(self, camera: Camera) -> int:
+        """Return the pixels between the corners of the coarsest blocks of a camera's image."""
+        stride = self.coarsest
+        while stride > 1 and stride * FINEST_VIEW > min(camera.width, camera.height):
+            stride //= 2
+        return stride
 
 
 EVERY_PIXEL = Shortcuts(coarsest=1)
@@ -131,7 +140,7 @@ class SofRenderer:
         chosen = shortcuts or self.shortcuts
         field = self._field(code, chosen)
         cameras = Pinhole.of(camera, device=self.device)
-        stride = chosen.coarsest
+        stride = coarsest = chosen.stride(camera)
         # Blocks may reach over the image's right and lower edge: those rays exist as well.
         rows, columns = (-(-(side - 1) // stride) for side in (camera.height, camera.width))
         grid = _Grid.empty(rows + 1, columns + 1, self.device)
@@ -140,7 +149,7 @@ class SofRenderer:
             self._draw(grid, wanted, stride, cameras, field, chosen)
             if stride == 1:
                 break
-            grid, wanted = grid.refined(careful=stride == chosen.coarsest)
+            grid, wanted = grid.refined(careful=stride == coarsest)
             stride //= 2
         labels = grid.labels[: camera.height, : camera.width].flatten()
         depth = grid.depth[: camera.height, : camera.width].flatten()

@@ -42,6 +42,17 @@ MISSES, WITHIN, NEAR, DETAIL = range(4)
 """Zones of a view's pixels: off the bounding sphere, in it, near the head, at a detail."""
 
 
+class Shares(Protocol):
+    """How many rays a view gets, and which share of them where; see `SofData`."""
+
+    @property
+    def rays(self) -> int: ...
+    @property
+    def near(self) -> float: ...
+    @property
+    def details(self) -> float: ...
+
+
 class RayBatch(NamedTuple):
     """Rays of some views of some heads.
 
@@ -128,10 +139,18 @@ class HeadRays:
         head = np.array([index[view.head] for view in views])
         return cls(ids, tuple(views), head, labels, units, zones)
 
-    def frequencies(self) -> NDArray[np.float64]:
-        """Return each label's share of the pixels whose rays meet the sphere: (17,), sum 1."""
-        counts = np.bincount(self.labels[self.zones > MISSES], minlength=LABEL_COUNT)
-        return counts / counts.sum()
+    def frequencies(self, data: Shares) -> NDArray[np.float64]:
+        """Return each label's share of the rays as they are drawn: (17,), sum 1.
+
+        Of the rays, not of the pixels: small labels are drawn more often already, and would
+        otherwise count twice and swell.
+        """
+        shares = ((DETAIL, data.details), (NEAR, data.near - data.details), (WITHIN, 1 - data.near))
+        total = np.zeros(LABEL_COUNT)
+        for zone, share in shares:
+            counts = np.bincount(self.labels[self.zones >= zone], minlength=LABEL_COUNT)
+            total += share * counts / max(counts.sum(), 1)
+        return total / total.sum()
 
     def batch(self, data: SofData, seed: int, step: int) -> RayBatch:
         """Draw a step's rays."""
@@ -200,17 +219,6 @@ def directions(camera: Camera, pixels: NDArray[np.int64]) -> NDArray[np.float64]
     return (seen / np.linalg.norm(seen, axis=-1, keepdims=True)) @ camera.R
 
 
-class Shares(Protocol):
-    """How many rays a view gets, and which share of them where; see `SofData`."""
-
-    @property
-    def rays(self) -> int: ...
-    @property
-    def near(self) -> float: ...
-    @property
-    def details(self) -> float: ...
-
-
 def draw_pixels(
     zones: NDArray[np.uint8], data: Shares, random: np.random.Generator
 ) -> NDArray[np.int64]:
@@ -231,9 +239,9 @@ def draw_pixels(
 
 
 def label_weights(frequencies: NDArray[np.float64], power: float) -> NDArray[np.float32]:
-    """Return frequency^−power for each label, scaled so that the mean over all pixels is 1.
+    """Return frequency^−power for each label, scaled so that the mean over all rays is 1.
 
-    Labels that hardly ever occur count like those of one pixel in ten thousand.
+    Labels that hardly ever occur count like those of one ray in ten thousand.
     """
     weights = np.maximum(frequencies, 1e-4) ** -power
     return (weights / (weights * frequencies).sum()).astype(np.float32)
@@ -241,4 +249,4 @@ def label_weights(frequencies: NDArray[np.float64], power: float) -> NDArray[np.
 
 def _grown(mask: NDArray[np.bool_], pixels: float) -> NDArray[np.bool_]:
     size = 2 * max(round(pixels), 1) + 1
-    return ndimage.maximum_filter(mask, size=size)
+    return np.asarray(ndimage.maximum_filter(mask, size=size), bool)

@@ -36,7 +36,7 @@ class SofData:
     rays: int = 1024
     marched: float = 0.5
     near: float = 0.75
-    details: float = 0.3
+    details: float = 0.2
     margin: float = 0.04
 
     def __post_init__(self) -> None:
@@ -52,7 +52,7 @@ class SofWeights:
 
     Attributes:
         labels: cross-entropy of what marched rays see: the paper's only loss.
-        frequency: a label counts its share of the pixels to the power of minus this.
+        frequency: a label counts its share of the rays to the power of minus this.
         depth: how far marched rays end from the true surface, in centimetres (Huber).
         surface: cross-entropy of points at the true surface.
         empty: cross-entropy of points before it, where background must be.

@@ -136,7 +136,7 @@ class SofRoundTwo:
         self.rays = HeadRays.load(
             heads, self.views, radius=float("inf"), margin=recipe.data.margin, depth=False
         )
-        balance = label_weights(self.rays.frequencies(), recipe.data.frequency)
+        balance = label_weights(self.rays.frequencies(recipe.data), recipe.data.frequency)
         self.label_weights = torch.from_numpy(balance).to(self.device)
         self.cameras = CameraParameters.of([view.camera for view in self.views]).to(self.device)
         self.watch = DivergenceWatch(recipe.schedule.explosion)

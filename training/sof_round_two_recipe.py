@@ -19,7 +19,7 @@ class RoundTwoData:
         near: share of the rays near the head, including the details'.
         details: share of the rays at brows, eyes, lips, jewellery and glasses.
         margin: of "near", as a share of the image's side.
-        frequency: a label counts its share of the pixels to the power of minus this.
+        frequency: a label counts its share of the rays to the power of minus this.
     """
 
     maps: int = 8

@@ -94,7 +94,7 @@ class SofTraining:
             betas=(0.9, options.beta2),
             fused=True,
         )
-        balance = label_weights(self.rays.frequencies(), recipe.weights.frequency)
+        balance = label_weights(self.rays.frequencies(recipe.data), recipe.weights.frequency)
         self.label_weights = torch.from_numpy(balance).to(self.device)
         self.watch = DivergenceWatch(recipe.schedule.explosion)
         self.average: RunningAverage | None = None

@@ -236,6 +236,12 @@ def test_what_is_wrong_is_said():
     assert EVERY_PIXEL.coarsest == 1
 
 
+def test_small_images_have_small_blocks():
+    strides = [Shortcuts().stride(camera(size=size)) for size in (512, 256, 255, 128, 64, 40)]
+    assert strides == [8, 8, 4, 4, 2, 1]
+    assert Shortcuts(coarsest=2).stride(camera(size=512)) == 2
+
+
 # --- packages
 
 

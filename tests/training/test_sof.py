@@ -55,6 +55,11 @@ def read_recipe(name: str, command=train_sof, *given: str):
     return parser.parse_args([f"--config={RECIPES / name}", "--heads=HEADS", *given])
 
 
+@pytest.fixture(scope="module")
+def heads(tmp_path_factory):
+    return write_toy_heads(tmp_path_factory.mktemp("set") / "heads", heads=3, views=12, size=48)
+
+
 # --- recipes
 
 
@@ -102,8 +107,7 @@ def test_recipes_name_every_setting_and_explain_it(name):
 # --- rays
 
 
-def test_the_distance_of_a_ray_ends_on_the_surface():
-    heads = toy_sof()[1]
+def test_the_distance_of_a_ray_ends_on_the_surface(heads):
     rays = HeadRays.load(heads, heads.views("train"), radius=0.35, margin=0.04, depth=True)
     batch = rays.batch(SofData(heads=3, views=2, rays=400), seed=0, step=3)
     solid = batch.distance > 0
@@ -118,8 +122,7 @@ def test_the_distance_of_a_ray_ends_on_the_surface():
     assert np.minimum(on_skull, on_cloth).max() < 5e-3
 
 
-def test_label_maps_and_cameras_stay_paired_in_every_batch():
-    heads = toy_sof()[1]
+def test_label_maps_and_cameras_stay_paired_in_every_batch(heads):
     rays = HeadRays.load(heads, heads.views("train"), radius=0.35, margin=0.04, depth=False)
     for step in range(5):
         batch = rays.batch(SofData(heads=2, views=3, rays=64), seed=1, step=step)
@@ -137,8 +140,7 @@ def test_label_maps_and_cameras_stay_paired_in_every_batch():
                 assert np.array_equal(heads.labels(view)[row, column], batch.labels[b, v].numpy())
 
 
-def test_rays_depend_on_seed_and_step_alone():
-    heads = toy_sof()[1]
+def test_rays_depend_on_seed_and_step_alone(heads):
     rays = HeadRays.load(heads, heads.views("train"), radius=0.35, margin=0.04, depth=True)
     data = SofData(heads=2, views=1, rays=32)
     one, two = rays.batch(data, 0, 7), rays.batch(data, 0, 7)
@@ -172,6 +174,20 @@ def test_rays_of_the_data_are_those_of_the_network():
     y = torch.from_numpy(pixels // 40 + 0.5)[None].float()
     rays = pixel_rays(Pinhole.of(camera), x, y)
     assert np.abs(rays.direction[0].numpy() - directions(camera, pixels)).max() < 1e-6
+
+
+def test_frequencies_are_those_of_the_drawn_rays(heads):
+    rays = HeadRays.load(heads, heads.views("train"), radius=0.35, margin=0.04, depth=False)
+    data = SofData(heads=3, views=8, rays=1000, near=0.7, details=0.3)
+    expected = rays.frequencies(data)
+    drawn = np.bincount(
+        np.concatenate([rays.batch(data, 0, step).labels.ravel() for step in range(6)]),
+        minlength=17,
+    )
+    assert expected.sum() == pytest.approx(1.0)
+    # Views with few details draw these as often as others: the shares are means over views.
+    assert np.abs(drawn / drawn.sum() - expected).max() < 0.06
+    assert expected[3] > 2 * rays.frequencies(SofData(near=0.0, details=0.0))[3]
 
 
 def test_label_weights_follow_the_power_of_the_frequency():
@@ -298,8 +314,7 @@ SHORT = replace(
 )
 
 
-def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path):
-    heads = toy_sof()[1]
+def test_a_resumed_training_ends_where_an_unbroken_one_does(heads, tmp_path):
     whole = SofTraining(SHORT, heads, tmp_path / "whole", device="cpu")
     whole.run()
     first = SofTraining(SHORT, heads, tmp_path / "parts", device="cpu")
@@ -323,8 +338,7 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(tmp_path):
         assert all(torch.equal(a[name], b[name]) for name in a), part
 
 
-def test_a_checkpoint_of_others_is_refused(tmp_path):
-    heads = toy_sof()[1]
+def test_a_checkpoint_of_others_is_refused(heads, tmp_path):
     SofTraining(replace(SHORT, schedule=SofSchedule(steps=1)), heads, tmp_path).run()
     others = write_toy_heads(tmp_path / "others", heads=3, views=4, size=24)
     with pytest.raises(TrainingError, match="other heads"):
@@ -336,14 +350,12 @@ def test_a_checkpoint_of_others_is_refused(tmp_path):
         SofTraining(replace(SHORT, schedule=SofSchedule()), heads, tmp_path)
 
 
-def test_a_set_without_training_views_is_refused(tmp_path):
-    heads = toy_sof()[1]
+def test_a_set_without_training_views_is_refused(heads, tmp_path):
     with pytest.raises(HeadSetError, match="no view"):
         HeadRays.load(heads, [], radius=0.35, margin=0.04, depth=True)
 
 
-def test_the_command_trains_exports_and_starts_from_its_package(tmp_path, capsys):
-    heads = toy_sof()[1]
+def test_the_command_trains_exports_and_starts_from_its_package(heads, tmp_path, capsys):
     recipe = SHORT
     options = {
         "architecture": recipe.architecture,
