@@ -85,6 +85,7 @@ class SiwTraining:
         self.stand = Stand()
         self.stopping = threading.Event()
         self._colours: RegionColours | None = None
+        self._looked_at: int | None = None
 
     @property
     def average(self) -> Siw:
@@ -170,7 +171,8 @@ class SiwTraining:
                     history.append(values["loss"])
                     bar.set_postfix_str(self.stage or "done")
                     bar.update()
-            self.look(report)
+            if self._looked_at != self.stand.step:
+                self.look(report)
         finally:
             report.close()
         return history
@@ -195,6 +197,7 @@ class SiwTraining:
             seed=self.recipe.seed,
         )
         if report is not None:
+            self._looked_at = self.stand.step
             named = {f"held-out/{name}": value for name, value in figures.items()}
             report.scalars(self.stand.step, named | {"minutes": self.stand.seconds / 60.0})
             report.grid(self.stand.step, sample_grid(painter, self.portraits.held_out))
