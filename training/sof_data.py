@@ -147,9 +147,15 @@ class HeadRays:
         """
         shares = ((DETAIL, data.details), (NEAR, data.near - data.details), (WITHIN, 1 - data.near))
         total = np.zeros(LABEL_COUNT)
-        for zone, share in shares:
-            counts = np.bincount(self.labels[self.zones >= zone], minlength=LABEL_COUNT)
-            total += share * counts / max(counts.sum(), 1)
+        for labels, zones in zip(self.labels, self.zones, strict=True):
+            pairs = zones.ravel().astype(np.int64) * LABEL_COUNT + labels.ravel()
+            counts = np.bincount(pairs, minlength=(DETAIL + 1) * LABEL_COUNT)
+            counts = counts.reshape(DETAIL + 1, LABEL_COUNT)
+            within = counts[WITHIN:].sum(axis=0)
+            for zone, share in shares:
+                pool = counts[zone:].sum(axis=0)
+                pool = pool if pool.sum() else within
+                total += share * pool / max(pool.sum(), 1)
         return total / total.sum()
 
     def batch(self, data: SofData, seed: int, step: int) -> RayBatch:
