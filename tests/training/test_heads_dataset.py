@@ -121,6 +121,21 @@ def test_a_camera_at_the_heads_left_sees_the_left_ear_and_the_face_turn_away(pla
     assert (side == Label.LEFT_NOSE).sum() > 2 * (side == Label.RIGHT_NOSE).sum()
 
 
+def test_an_open_mouth_shows_no_skin_between_the_lips(body):
+    shouting = build_bust(replace(plain_person(), jaw=0.3), body)
+    for yaw in (-40, 20):
+        labels = label_map(shouting, look(shouting, camera_at(yaw, 256)))
+        lips = np.isin(labels, [Label.UPPER_LIP, Label.LOWER_LIP])
+        between = []
+        for column in np.nonzero(lips.any(axis=0))[0]:
+            rows = np.nonzero(lips[:, column])[0]
+            between.append(labels[rows.min() : rows.max(), column])
+        shown = np.concatenate(between)
+        assert (shown == Label.INNER_MOUTH).mean() > 0.15
+        # A pixel or two of the corners' outer rim stays skin.
+        assert (shown == Label.SKIN).mean() < 0.03
+
+
 def test_what_is_worn_is_labelled_where_it_is_worn(adorned):
     labels = label_map(adorned, look(adorned, camera_at(0, 256)))
     eyes = middle(labels, Label.EYE)
