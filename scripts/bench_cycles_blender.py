@@ -41,7 +41,12 @@ def main() -> int:
     bpy.app.handlers.render_init.append(begin)
     # The image is there; writing it comes later.
     bpy.app.handlers.render_post.append(end)
-    code = capture_character.main()
+    try:
+        code = capture_character.main()
+    finally:
+        # Left to the interpreter's end, they keep bpy as a module from ever ending.
+        bpy.app.handlers.render_init.remove(begin)
+        bpy.app.handlers.render_post.remove(end)
     timings.write_text(json.dumps(seconds), encoding="utf-8")
     return code
 

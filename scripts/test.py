@@ -138,7 +138,10 @@ def main() -> int:
             python = server_environment(EXTRAS)
         static_checks(run, python)
         with run.phase("quick tests"):
-            run.tests("quick", python, ["tests", "--ignore=tests/blender", "-m", "not slow"])
+            # A file's tests stay together: they share what is costly to set up.
+            side_by_side = ["--numprocesses=2", "--dist=loadfile"]
+            quick = ["tests", "--ignore=tests/blender", "-m", "not slow", *side_by_side]
+            run.tests("quick", python, quick)
         if not options.quick:
             with run.phase("slow tests"):
                 run.tests("slow", python, ["tests", "--ignore=tests/blender", "-m", "slow"])

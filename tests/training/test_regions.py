@@ -29,6 +29,7 @@ def batch_with(
     empty = torch.empty(0)
     return Batch(
         shape=(1, SIZE, SIZE),
+        layers=1,
         supersampling=1,
         pixel=empty,
         offset=empty,
