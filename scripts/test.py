@@ -140,11 +140,11 @@ def main() -> int:
         with run.phase("quick tests"):
             # A file's tests stay together: they share what is costly to set up.
             side_by_side = ["--numprocesses=2", "--dist=loadfile"]
-            quick = ["tests", "--ignore=tests/blender", "-m", "not slow", *side_by_side]
-            run.tests("quick", python, quick)
+            outside = ["tests", "--ignore=tests/blender", *side_by_side]
+            run.tests("quick", python, [*outside, "-m", "not slow"])
         if not options.quick:
             with run.phase("slow tests"):
-                run.tests("slow", python, ["tests", "--ignore=tests/blender", "-m", "slow"])
+                run.tests("slow", python, [*outside, "-m", "slow"])
             blender_phases(run, python, window=options.window)
     except SetupFailed as failure:
         say(f"Set-up stopped: {failure}")
