@@ -1,0 +1,614 @@
+"""The portrait operations of wire version 1: what each takes, and its limits.
+
+A portrait is a head's code in a SOF and a style for each region in a SIW StyleGAN; its package
+(kind "portrait") names both networks and holds a code and styles of its own. A request names such
+a package and says how the head and the styles are blended from sources: the package's own, seeds,
+heads that the SOF learned from, or arrays that the request carries. So a render stays a pure
+function of request and packages, and every weight, seed and direction can be animated.
+
+What fails raises `BadParameter` and names the field. Unknown fields are ignored.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+
+from .camera import Camera
+from .errors import BadParameter
+from .labels import LABEL_COUNT, check_labels
+from .operations import (
+    integer,
+    is_model_id,
+    number,
+    parse_model_id,
+    priority_of,
+    real_array,
+    text,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from .operations import Priority
+    from .wire import Request
+
+PORTRAIT_SAMPLE = "portrait.sample"
+PORTRAIT_SEGMENT = "portrait.segment"
+PORTRAIT_RENDER = "portrait.render"
+PORTRAIT_FIT = "portrait.fit"
+PORTRAIT_BAKE = "portrait.bake"
+
+PORTRAIT_PREFIX = "portrait-"
+
+PORTRAIT_PASSES = ("rgba", "depth", "masks", "labels")
+"""rgba (H, W, 4) uint8, premultiplied sRGB; depth (H, W) float32 metres along the viewing axis,
++inf where nothing is; masks (H, W, 3) uint8: foreground, hands (always 0), face
+(`joints.MASK_CHANNELS`); labels (H, W) uint8, 0…16, `NOT_PAINTED` outside the painted square."""
+
+NOT_PAINTED = 255
+"""Value of the labels pass where the frame lies outside the square that the network paints."""
+
+MAX_SOURCES = 16
+MAX_DIRECTIONS = 64
+MAX_SAMPLES = 64
+MAX_THUMBNAIL = 512
+MAX_SEED = 2**31 - 1
+SUM_TOLERANCE = 1e-3
+
+Geometry = Literal["marched", "baked"]
+GEOMETRIES: tuple[Geometry, ...] = ("marched", "baked")
+"""How a label map is made: by marching every ray, or, for viewports, from the baked head."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a head's code or a region's style comes from: one of these, else the package's own.
+
+    Attributes:
+        seed: drawn by chance; equal seeds give equal heads and styles.
+        head: id of a head that the SOF learned from (heads only).
+        row: of the request's array `codes` (n, C) or `styles` (n, 17, W); styles use the row's
+            own region.
+    """
+
+    seed: int | None = None
+    head: str = ""
+    row: int | None = None
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return plain values."""
+        if self.seed is not None:
+            return {"seed": self.seed}
+        if self.row is not None:
+            return {"row": self.row}
+        return {"head": self.head} if self.head else {}
+
+
+OWN = Source()
+"""What the package itself holds."""
+
+Blend = tuple[tuple[Source, float], ...]
+"""Sources with weights that add up to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadShape:
+    """A head: Σ wᵢ zᵢ with Σ wᵢ = 1 (SofGAN, equation 6), then moved along principal directions.
+
+    Attributes:
+        blend: the zᵢ and their weights.
+        directions: amounts along the first principal directions of the SOF's heads, in standard
+            deviations.
+    """
+
+    blend: Blend = ((OWN, 1.0),)
+    directions: tuple[float, ...] = ()
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"blend": _blend_to_wire(self.blend), "directions": list(self.directions)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegionStyle:
+    """The style of a region: a blend of w's, then pulled towards the region's mean.
+
+    Attributes:
+        blend: sources and weights.
+        truncation: 1 leaves the style, 0 is the mean style of the region.
+    """
+
+    blend: Blend = ((OWN, 1.0),)
+    truncation: float = 1.0
+
+    def to_wire(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {"blend": _blend_to_wire(self.blend), "truncation": self.truncation}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortraitLook:
+    """A head and its styles, as all portrait operations take them.
+
+    Params on the wire: portrait (str: id of a package), shape (map: blend, directions; default
+    the package's own), styles (list of at most 17 maps: label, blend, truncation; labels left out
+    have the package's own). Arrays: codes (n, C) and styles (n, 17, W) float32, where sources
+    name rows of them.
+
+    Attributes:
+        portrait: id of the package.
+        shape: the head.
+        styles: by label; labels left out have the package's own style.
+        codes: (n, C) float32 that `Source.row` of heads names.
+        style_rows: (n, 17, W) float32 that `Source.row` of styles names.
+    """
+
+    portrait: str
+    shape: HeadShape = field(default_factory=HeadShape)
+    styles: Mapping[int, RegionStyle] = field(default_factory=dict[int, RegionStyle])
+    codes: NDArray[np.float32] | None = None
+    style_rows: NDArray[np.float32] | None = None
+
+    def to_wire(self) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
+        """Return params and arrays for a request."""
+        params: dict[str, Any] = {
+            "portrait": self.portrait,
+            "shape": self.shape.to_wire(),
+            "styles": [
+                {"label": label} | style.to_wire() for label, style in sorted(self.styles.items())
+            ],
+        }
+        arrays: dict[str, np.ndarray[Any, Any]] = {}
+        if self.codes is not None:
+            arrays["codes"] = self.codes
+        if self.style_rows is not None:
+            arrays["styles"] = self.style_rows
+        return params, arrays
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortraitRender:
+    """`portrait.render`: one frame of one portrait.
+
+    Params on the wire: those of `PortraitLook`; width, height (int), passes (list of str, default
+    rgba, depth, masks), geometry (str, default "marched"), background (bool, default false:
+    whether the painted square is opaque and shows the painted background), priority and stream
+    as in `avatar.render`. Arrays: those of `PortraitLook`; K (3, 3), Rt (3, 4): head space
+    (metres, Y up, the face looks along +Z; docs/heads.md) to camera; labels (height, width) uint8,
+    optional: a label map painted by hand in place of the head's own.
+
+    Result params: digest (str), cached (bool), seconds (float).
+    Result arrays: those of `passes`.
+    """
+
+    look: PortraitLook
+    camera: Camera
+    passes: tuple[str, ...] = ("rgba", "depth", "masks")
+    geometry: Geometry = "marched"
+    background: bool = False
+    labels: NDArray[np.uint8] | None = None
+    priority: Priority = "final"
+    stream: str = ""
+
+    def to_wire(self) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
+        """Return params and arrays for a request."""
+        params, arrays = self.look.to_wire()
+        params |= {
+            "width": self.camera.width,
+            "height": self.camera.height,
+            "passes": list(self.passes),
+            "geometry": self.geometry,
+            "background": self.background,
+            "priority": self.priority,
+        }
+        if self.stream:
+            params["stream"] = self.stream
+        arrays["K"] = self.camera.K
+        arrays["Rt"] = np.concatenate([self.camera.R, self.camera.t[:, None]], axis=1)
+        if self.labels is not None:
+            arrays["labels"] = self.labels
+        return params, arrays
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortraitSample:
+    """`portrait.sample`: heads and styles to choose from, with thumbnails.
+
+    Params on the wire: those of `PortraitLook`; seeds (list of int, at most 64: one sample each),
+    vary (list of "shape" and "styles": what is drawn anew, default both; nothing: the look
+    itself), labels (list of int: regions whose styles vary, default all), near (number 0…1,
+    default 0: 0 draws anew, otherwise samples lie so close to the look: "more like this"), size
+    (int, thumbnails' side, 0 for none, default 128), yaw (number, degrees from the front, default
+    0). Arrays: those of `PortraitLook`.
+
+    Result params: digest (str), directions (list of str: what the SOF's principal directions do,
+    when known), heads (list of str: some of the SOF's heads to blend from). Result arrays: codes
+    (n, C) and styles (n, 17, W) float32; images (n, size, size, 3) uint8 sRGB unless size is 0.
+    """
+
+    look: PortraitLook
+    seeds: tuple[int, ...] = (0,)
+    vary: tuple[str, ...] = ("shape", "styles")
+    labels: tuple[int, ...] = tuple(range(LABEL_COUNT))
+    near: float = 0.0
+    size: int = 128
+    yaw: float = 0.0
+    priority: Priority = "interactive"
+
+    def to_wire(self) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
+        """Return params and arrays for a request."""
+        params, arrays = self.look.to_wire()
+        params |= {
+            "seeds": list(self.seeds),
+            "vary": list(self.vary),
+            "labels": list(self.labels),
+            "near": self.near,
+            "size": self.size,
+            "yaw": self.yaw,
+            "priority": self.priority,
+        }
+        return params, arrays
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortraitBake:
+    """`portrait.bake`: the head as a labelled mesh, for the viewport's stand-in.
+
+    Params and arrays on the wire: those of `PortraitLook` (its styles count for nothing); views
+    (int, default 72).
+
+    Progress params: share (0…1). Result params: digest (str). Result arrays: vertices (V, 3)
+    float32 metres in head space, faces (F, 3) int32, labels (F,) uint8.
+    """
+
+    look: PortraitLook
+    views: int = 72
+
+    def to_wire(self) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
+        """Return params and arrays for a request."""
+        params, arrays = self.look.to_wire()
+        return params | {"views": self.views, "priority": "job"}, arrays
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortraitFit:
+    """`portrait.fit`: a photograph of one person becomes a portrait package.
+
+    Params on the wire: portrait (str: a package whose networks are used), name (str: what people
+    read), id (str, optional: of the new package, "portrait-…"; made of the name otherwise), focal
+    (number, optional: focal length in pixels of the photograph; guessed otherwise), replace
+    (bool, default false). Arrays: image (H, W, 3) uint8 sRGB; labels (H, W) uint8, optional: the
+    user's own label map in place of the parser's.
+
+    Progress params: stage (one of `FIT_STAGES`), share (0…1 of the whole), seconds_left (float,
+    when known). Now and then a progress reply carries the array preview (h, w, 3) uint8:
+    photograph, labels, fitted labels, fitted portrait, as far as they are known.
+
+    Result params: portrait (str), digest (str), label_iou (float), distance (float, offline
+    perceptual). Result arrays: labels (h, w) uint8, K (3, 3), Rt (3, 4) of the fitted camera.
+    """
+
+    portrait: str
+    name: str
+    id: str
+    image: NDArray[np.uint8]
+    labels: NDArray[np.uint8] | None = None
+    focal: float | None = None
+    replace: bool = False
+
+    def to_wire(self) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
+        """Return params and arrays for a request."""
+        params: dict[str, Any] = {
+            "portrait": self.portrait,
+            "name": self.name,
+            "id": self.id,
+            "replace": self.replace,
+            "priority": "job",
+        }
+        if self.focal is not None:
+            params["focal"] = self.focal
+        arrays: dict[str, np.ndarray[Any, Any]] = {"image": self.image}
+        if self.labels is not None:
+            arrays["labels"] = self.labels
+        return params, arrays
+
+
+FIT_STAGES = ("parsing", "shape", "styles", "writing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortraitSegment:
+    """`portrait.segment`: the label map of a photograph.
+
+    Params on the wire: none beside priority. Arrays: image (H, W, 3) uint8 sRGB.
+    Result params: digest (str, of the parser). Result arrays: labels (H, W) uint8.
+    """
+
+    image: NDArray[np.uint8]
+
+    def to_wire(self) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
+        """Return params and arrays for a request."""
+        return {"priority": "interactive"}, {"image": self.image}
+
+
+def parse_look(request: Request) -> PortraitLook:
+    """Read what all portrait operations share.
+
+    Raises:
+        BadParameter: a field is missing or out of range; names it.
+    """
+    params, arrays = request.params, request.arrays
+    codes = style_rows = None
+    if "codes" in arrays:
+        codes = real_array(arrays, "codes", (-1, -1)).astype(np.float32)
+    if "styles" in arrays:
+        style_rows = real_array(arrays, "styles", (-1, LABEL_COUNT, -1)).astype(np.float32)
+    for name, rows in (("codes", codes), ("styles", style_rows)):
+        if rows is not None and (len(rows) > MAX_SAMPLES or np.abs(rows).max(initial=0.0) > 1e4):
+            raise BadParameter(f"{name} must be at most {MAX_SAMPLES} rows within ±1e4", field=name)
+    shape = _map(params.get("shape", {}), "shape")
+    head_rows = 0 if codes is None else len(codes)
+    rows = 0 if style_rows is None else len(style_rows)
+    return PortraitLook(
+        portrait=parse_model_id(request, "portrait"),
+        shape=HeadShape(
+            blend=_blend(shape, "shape", head_rows, heads=True),
+            directions=_directions(shape),
+        ),
+        styles=_styles(params, rows),
+        codes=codes,
+        style_rows=style_rows,
+    )
+
+
+def parse_portrait_render(request: Request) -> PortraitRender:
+    """Read a `portrait.render` request.
+
+    Raises:
+        BadParameter: a field is missing or out of range; names it.
+    """
+    params, arrays = request.params, request.arrays
+    extrinsics = real_array(arrays, "Rt", (3, 4))
+    camera = Camera(
+        K=real_array(arrays, "K", (3, 3)),
+        R=extrinsics[:, :3],
+        t=extrinsics[:, 3],
+        width=integer(params, "width"),
+        height=integer(params, "height"),
+    )
+    labels = None
+    if "labels" in arrays:
+        labels = check_labels(arrays["labels"])
+        if labels.shape != (camera.height, camera.width):
+            raise BadParameter("labels must have the frame's width and height", field="labels")
+    geometry = text(params, "geometry", default="marched")
+    if geometry not in GEOMETRIES:
+        raise BadParameter(f"geometry must be one of {', '.join(GEOMETRIES)}", field="geometry")
+    return PortraitRender(
+        look=parse_look(request),
+        camera=camera,
+        passes=_names(params, "passes", PORTRAIT_PASSES, PORTRAIT_PASSES[:3], least=1),
+        geometry=geometry,
+        background=_flag(params, "background"),
+        labels=labels,
+        priority=priority_of(params),
+        stream=text(params, "stream", default=""),
+    )
+
+
+def parse_portrait_sample(request: Request) -> PortraitSample:
+    """Read a `portrait.sample` request.
+
+    Raises:
+        BadParameter: a field is missing or out of range; names it.
+    """
+    params = request.params
+    size = integer(params, "size") if "size" in params else 128
+    if size != 0 and not 16 <= size <= MAX_THUMBNAIL:
+        raise BadParameter(f"size must be 0 or lie within 16…{MAX_THUMBNAIL}", field="size")
+    return PortraitSample(
+        look=parse_look(request),
+        seeds=_integers(params, "seeds", (0,), MAX_SAMPLES, 0, MAX_SEED),
+        vary=_names(params, "vary", ("shape", "styles"), ("shape", "styles"), least=0),
+        labels=_integers(
+            params, "labels", tuple(range(LABEL_COUNT)), LABEL_COUNT, 0, LABEL_COUNT - 1
+        ),
+        near=number(params, "near", 0.0, 1.0) if "near" in params else 0.0,
+        size=size,
+        yaw=number(params, "yaw", -180.0, 180.0) if "yaw" in params else 0.0,
+        priority=priority_of(params),
+    )
+
+
+def parse_portrait_bake(request: Request) -> PortraitBake:
+    """Read a `portrait.bake` request.
+
+    Raises:
+        BadParameter: a field is missing or out of range; names it.
+    """
+    views = integer(request.params, "views") if "views" in request.params else 72
+    if not 8 <= views <= 512:
+        raise BadParameter("views must lie within 8…512", field="views")
+    return PortraitBake(look=parse_look(request), views=views)
+
+
+def parse_portrait_segment(request: Request) -> PortraitSegment:
+    """Read a `portrait.segment` request.
+
+    Raises:
+        BadParameter: image is missing or is no image.
+    """
+    return PortraitSegment(image=_image(request.arrays))
+
+
+def parse_portrait_fit(request: Request) -> PortraitFit:
+    """Read a `portrait.fit` request.
+
+    Raises:
+        BadParameter: a field is missing or out of range; names it.
+    """
+    params = request.params
+    image = _image(request.arrays)
+    labels = None
+    if "labels" in request.arrays:
+        labels = check_labels(request.arrays["labels"])
+        if labels.shape != image.shape[:2]:
+            raise BadParameter("labels must have the photograph's size", field="labels")
+    name = text(params, "name")
+    identity = text(params, "id", default="") or portrait_id(name)
+    if not is_model_id(identity) or not identity.startswith(PORTRAIT_PREFIX):
+        raise BadParameter(f'id must be of the form "{PORTRAIT_PREFIX}…"', field="id")
+    return PortraitFit(
+        portrait=parse_model_id(request, "portrait"),
+        name=name,
+        id=identity,
+        image=image,
+        labels=labels,
+        focal=number(params, "focal", 1.0, 1e6) if params.get("focal") is not None else None,
+        replace=_flag(params, "replace"),
+    )
+
+
+def portrait_id(name: str) -> str:
+    """Return the id that a portrait of this name gets: "portrait-" and plain letters.
+
+    Raises:
+        BadParameter: nothing of the name can be part of an id.
+    """
+    plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower())
+    plain = "-".join(part for part in plain.split("-") if part)[:60]
+    if not plain:
+        raise BadParameter(
+            f"{name!r} has no letter from a to z and no digit to make an id of",
+            "give an id, or another name",
+            field="name",
+        )
+    return PORTRAIT_PREFIX + plain
+
+
+def _blend_to_wire(blend: Blend) -> list[dict[str, Any]]:
+    return [source.to_wire() | {"weight": weight} for source, weight in blend]
+
+
+def _styles(params: Mapping[str, Any], rows: int) -> dict[int, RegionStyle]:
+    given = params.get("styles", [])
+    if not isinstance(given, list) or len(cast("list[Any]", given)) > LABEL_COUNT:
+        raise BadParameter(f"styles must be a list of at most {LABEL_COUNT} maps", field="styles")
+    found: dict[int, RegionStyle] = {}
+    for entry in cast("list[Any]", given):
+        style = _map(entry, "styles")
+        label = integer(style, "label")
+        if not 0 <= label < LABEL_COUNT or label in found:
+            raise BadParameter(f"styles name labels 0…{LABEL_COUNT - 1}, each once", field="styles")
+        truncation = number(style, "truncation", 0.0, 2.0) if "truncation" in style else 1.0
+        found[label] = RegionStyle(
+            blend=_blend(style, "styles", rows, heads=False), truncation=truncation
+        )
+    return found
+
+
+def _blend(values: Mapping[str, Any], name: str, rows: int, *, heads: bool) -> Blend:
+    given = values.get("blend", [{"weight": 1.0}])
+    if not isinstance(given, list) or not 1 <= len(cast("list[Any]", given)) <= MAX_SOURCES:
+        raise BadParameter(f"{name}.blend must be a list of 1…{MAX_SOURCES} sources", field=name)
+    blend = tuple(
+        _source(_map(entry, name), name, rows, heads) for entry in cast("list[Any]", given)
+    )
+    total = sum(weight for _, weight in blend)
+    if abs(total - 1.0) > SUM_TOLERANCE:
+        raise BadParameter(
+            f"the weights of {name} add up to {total:.4g}, not to 1",
+            "divide them by their sum",
+            field=name,
+        )
+    return blend
+
+
+def _source(entry: Mapping[str, Any], name: str, rows: int, heads: bool) -> tuple[Source, float]:
+    weight = number(entry, "weight", -10.0, 10.0)
+    if entry.get("seed") is not None:
+        seed = integer(entry, "seed")
+        if not 0 <= seed <= MAX_SEED:
+            raise BadParameter(f"{name}: a seed must lie within 0…{MAX_SEED}", field=name)
+        return Source(seed=seed), weight
+    if entry.get("row") is not None:
+        row = integer(entry, "row")
+        if not 0 <= row < rows:
+            raise BadParameter(f"{name} names row {row} of {rows} that were sent", field=name)
+        return Source(row=row), weight
+    head = text(entry, "head", default="")
+    if head and not heads:
+        raise BadParameter("styles come from seeds and rows, not from heads", field=name)
+    return Source(head=head), weight
+
+
+def _directions(shape: Mapping[str, Any]) -> tuple[float, ...]:
+    given = shape.get("directions", [])
+    values = cast("list[Any]", given) if isinstance(given, list) else None
+    if values is None or len(values) > MAX_DIRECTIONS:
+        raise BadParameter(
+            f"directions must be a list of at most {MAX_DIRECTIONS} numbers", field="shape"
+        )
+    for value in values:
+        fine = isinstance(value, int | float) and not isinstance(value, bool)
+        if not fine or not math.isfinite(value) or abs(value) > 20:
+            raise BadParameter("directions must be numbers within −20…20", field="shape")
+    return tuple(float(value) for value in values)
+
+
+def _map(value: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise BadParameter(f"{name} must be made of maps", field=name)
+    return cast("dict[str, Any]", value)
+
+
+def _flag(params: Mapping[str, Any], name: str) -> bool:
+    value = params.get(name, False)
+    if not isinstance(value, bool):
+        raise BadParameter(f"{name} must be true or false", field=name)
+    return value
+
+
+def _integers(
+    params: Mapping[str, Any], name: str, default: tuple[int, ...], most: int, low: int, high: int
+) -> tuple[int, ...]:
+    given = params.get(name, list(default))
+    values = cast("list[Any]", given) if isinstance(given, list) else None
+    if values is None or not 1 <= len(values) <= most:
+        raise BadParameter(f"{name} must be a list of 1…{most} whole numbers", field=name)
+    for value in values:
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+            raise BadParameter(f"{name} must be whole numbers within {low}…{high}", field=name)
+    return tuple(values)
+
+
+def _names(
+    params: Mapping[str, Any],
+    name: str,
+    known: tuple[str, ...],
+    default: tuple[str, ...],
+    *,
+    least: int,
+) -> tuple[str, ...]:
+    given = params.get(name, list(default))
+    if not isinstance(given, list) or len(cast("list[Any]", given)) < least:
+        raise BadParameter(f"{name} must be a list of names", field=name)
+    names = tuple(str(value) for value in cast("list[Any]", given))
+    if len(set(names)) != len(names) or any(value not in known for value in names):
+        raise BadParameter(f"{name} may be {', '.join(known)}, each once", field=name)
+    return names
+
+
+def _image(arrays: Mapping[str, np.ndarray[Any, Any]]) -> NDArray[np.uint8]:
+    image = arrays.get("image")
+    if image is None or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
+        raise BadParameter("array image must be (H, W, 3) uint8", field="image")
+    if not 32 <= min(image.shape[:2]) <= max(image.shape[:2]) <= 8192:
+        raise BadParameter("image sides must lie within 32…8192 pixels", field="image")
+    return image.view(np.uint8)
