@@ -92,6 +92,33 @@ def orbit_cameras(
     return cameras
 
 
+def seen_from(
+    camera: Camera,
+    depth: NDArray[np.float32],
+    row: NDArray[np.int64],
+    column: NDArray[np.int64],
+    after: Camera,
+) -> NDArray[np.float64]:
+    """Return where surface points that one camera sees lie in another's image.
+
+    Args:
+        camera: that sees them.
+        depth: (H, W) metres along its viewing axis.
+        row: (N,) of the pixels, whose depth is finite; likewise column.
+        column: see `row`.
+        after: the other camera.
+
+    Returns:
+        (N, 3): x and y in pixels, corner origin, and depth in metres.
+    """
+    z = depth[row, column].astype(np.float64)
+    K = camera.K
+    own = np.stack(
+        [(column + 0.5 - K[0, 2]) / K[0, 0], (row + 0.5 - K[1, 2]) / K[1, 1], np.ones(len(z))], 1
+    )
+    return after.project((own * z[:, None] - camera.t) @ camera.R)
+
+
 def _follow(
     camera: Camera, seen: LabelMap, after: Camera, seen_after: LabelMap
 ) -> tuple[NDArray[np.bool_], int, NDArray[np.float64]]:
@@ -99,13 +126,7 @@ def _follow(
     labels, depth = (each.cpu().numpy() for each in seen)
     labels_after, depth_after = (each.cpu().numpy() for each in seen_after)
     row, column = np.nonzero(labels)
-    z = depth[row, column].astype(np.float64)
-    K = camera.K
-    own = np.stack(
-        [(column + 0.5 - K[0, 2]) / K[0, 0], (row + 0.5 - K[1, 2]) / K[1, 1], np.ones(len(z))], 1
-    )
-    points = (own * z[:, None] - camera.t) @ camera.R
-    pixels = after.project(points)
+    pixels = seen_from(camera, depth, row, column, after)
     x, y = (np.floor(pixels[:, k]).astype(np.int64) for k in range(2))
     inside = (x >= 0) & (x < after.width) & (y >= 0) & (y < after.height) & (pixels[:, 2] > 0)
     x, y, expected = x[inside], y[inside], pixels[inside, 2]
@@ -114,4 +135,4 @@ def _follow(
     visible = found > expected - IN_FRONT
     same = labels_after[y, x] == labels[row, column][inside]
     gap = np.abs(found - expected)[visible]
-    return same[visible], len(z), gap[np.isfinite(gap)]
+    return same[visible], len(row), gap[np.isfinite(gap)]

@@ -16,7 +16,7 @@ import numpy as np
 from blender_addon.contract.camera import Camera
 from blender_addon.contract.errors import SetupError
 from blender_addon.contract.operations import PosedBody
-from server.figures import Figure, figure_table, write_figures
+from server.figures import Figure, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,10 +55,7 @@ def bench_avatar(
     with tempfile.TemporaryDirectory() as folder:
         shot = render_shot(Path(folder), avatar, frames, blender)
     figures = [*frame_figures(shot), *bench_transport()]
-    print(figure_table(figures))
-    if json is not None:
-        write_figures(figures, json)
-    return 0 if all(figure.ok for figure in figures) else 1
+    return publish(figures, json)
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ map alone is computed once, as serving does.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path  # noqa: TC003 - jsonargparse reads the annotations
 from statistics import median
 
@@ -15,11 +14,12 @@ import torch
 
 from models.dresser import autocast_dtype
 from models.package import DEFAULT_LIBRARY, find_package
-from models.siw import LabelParts, SiwGenerator, one_hot
+from models.siw import SiwGenerator, one_hot
 from models.siw_config import SiwConfig
 from models.siw_layers import Styles
 from models.siw_package import load_siw
-from server.figures import Figure, figure_table, write_figures
+from scripts.bench_clock import timed
+from server.figures import Figure, publish
 
 REGIONS_OVER_ONE = 1.3
 TWO_OVER_REGIONS = 3.0
@@ -54,10 +54,7 @@ def bench_siw(
     else:
         generator = load_siw(find_package(library, package)).generator
     figures = siw_figures(generator.eval(), turns)
-    print(figure_table(figures))
-    if json is not None:
-        write_figures(figures, json)
-    return 0 if all(figure.ok for figure in figures) else 1
+    return publish(figures, json)
 
 
 def siw_figures(generator: SiwGenerator, turns: int) -> list[Figure]:
@@ -73,12 +70,10 @@ def siw_figures(generator: SiwGenerator, turns: int) -> list[Figure]:
         plain = generator.prepare(labels)
         times: dict[str, list[float]] = {"one": [], "regions": [], "two": []}
         for _ in range(turns + 1):
-            times["one"].append(_time(generator, prepared, one))
-            times["regions"].append(_time(generator, prepared, regions))
-            times["two"].append(_time(generator, plain, two))
-        started = time.process_time()
-        generator.prepare(labels, fast)
-        preparing = time.process_time() - started
+            times["one"].append(timed(lambda: generator.paint(prepared, one))[1])
+            times["regions"].append(timed(lambda: generator.paint(prepared, regions))[1])
+            times["two"].append(timed(lambda: generator.paint(plain, two))[1])
+        preparing = timed(lambda: generator.prepare(labels, fast))[1]
     # The first of each compiles kernels.
     one_s, regions_s, two_s = (median(times[name][1:]) for name in ("one", "regions", "two"))
     return [
@@ -101,12 +96,6 @@ def siw_figures(generator: SiwGenerator, turns: int) -> list[Figure]:
         _ms("paint_two_convolutions_ms", two_s, "two blended styles, float32"),
         _ms("prepare_labels_ms", preparing, "once a label map, not counted above"),
     ]
-
-
-def _time(generator: SiwGenerator, parts: LabelParts, styles: Styles) -> float:
-    started = time.process_time()
-    generator.paint(parts, styles)
-    return time.process_time() - started
 
 
 def _ms(name: str, seconds: float, meaning: str) -> Figure:

@@ -6,10 +6,9 @@ summed over its threads: what else the machine does counts little.
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -20,16 +19,13 @@ from models.raster import rasterize
 from models.rays import Pinhole
 from models.sof_package import load_sof
 from models.sof_render import SofRenderer, plain_label_map
-from server.figures import Figure, figure_table, write_figures
+from scripts.bench_clock import timed
+from server.figures import Figure, publish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from torch import Tensor
 
     from models.sof import Sof
-
-Outcome = TypeVar("Outcome")
 
 SIZE = 256
 FAST_OVER_PLAIN = 0.1
@@ -60,10 +56,7 @@ def bench_sof(
     folder = Path(package)
     loaded = load_sof(folder if folder.is_dir() else find_package(library, str(package)))
     figures = sof_figures(loaded.sof, loaded.codes[0], turns)
-    print(figure_table(figures))
-    if json is not None:
-        write_figures(figures, json)
-    return 0 if all(figure.ok for figure in figures) else 1
+    return publish(figures, json)
 
 
 def sof_figures(
@@ -90,13 +83,13 @@ def sof_figures(
     for camera in cameras:
         pinhole = Pinhole.of(camera)
         seen = (vertices @ pinhole.R[0].T + pinhole.t[0])[None].contiguous()
-        plain_map, seconds = _timed(lambda camera=camera: plain_label_map(sof, code, camera))
+        plain_map, seconds = timed(lambda camera=camera: plain_label_map(sof, code, camera))
         plain.append(seconds)
-        fast_map, seconds = _timed(lambda camera=camera: renderer.label_map(code, camera))
+        fast_map, seconds = timed(lambda camera=camera: renderer.label_map(code, camera))
         fast.append(seconds)
-        baked.append(_timed(lambda camera=camera: head.label_map(camera))[1])
+        baked.append(timed(lambda camera=camera: head.label_map(camera))[1])
         kernel.append(
-            _timed(lambda K=pinhole.K, seen=seen: rasterize(seen, faces, K, (size, size)))[1]
+            timed(lambda K=pinhole.K, seen=seen: rasterize(seen, faces, K, (size, size)))[1]
         )
         apart.append(float((plain_map.labels != fast_map.labels).float().mean()))
     return [
@@ -136,9 +129,3 @@ def sof_figures(
             meaning=f"processor time of a baked label map, {len(head.faces)} faces",
         ),
     ]
-
-
-def _timed(work: Callable[[], Outcome]) -> tuple[Outcome, float]:
-    started = time.process_time()
-    outcome = work()
-    return outcome, time.process_time() - started

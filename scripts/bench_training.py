@@ -17,7 +17,7 @@ import torch
 
 from models.memory import keep_freed_memory
 from models.package import DEFAULT_LIBRARY
-from server.figures import Figure, figure_table, write_figures
+from server.figures import Figure, publish
 from training.captures import find_captures
 from training.dressing_recipe import DressingData, DressingRecipe, DressingSchedule
 from training.dressing_training import DressingTraining
@@ -66,10 +66,7 @@ def bench_training(
             recipe, find_captures(captures), Path(out), library=library, device=device
         )
         figures = training_figures(training, turns)
-    print(figure_table(figures))
-    if json is not None:
-        write_figures(figures, json)
-    return 0 if all(figure.ok for figure in figures) else 1
+    return publish(figures, json)
 
 
 def training_figures(training: DressingTraining, turns: int) -> list[Figure]:

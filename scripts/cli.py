@@ -89,6 +89,9 @@ COMMANDS: dict[str, Command] = {
         "scripts.bench_cycles:bench_cycles", "an avatar's speed and likeness against Cycles"
     ),
     "bench sof": Command("scripts.bench_sof:bench_sof", "time label maps of a field of heads"),
+    "bench portrait": Command(
+        "scripts.bench_portrait:bench_portrait", "time label maps and painting in one run"
+    ),
     "bench avatar": Command("scripts.bench:bench_avatar", "time an avatar's frame, part by part"),
     "bench siw": Command("scripts.bench_siw:bench_siw", "time styles by region against one style"),
     "bench training": Command(

@@ -35,6 +35,18 @@ class Figure:
         return self.bound is None or self.value <= self.bound
 
 
+def publish(figures: Sequence[Figure], file: Path | None) -> int:
+    """Print the figures of a command, and write them where a file is given.
+
+    Returns:
+        the command's exit code: 0 when every bound holds.
+    """
+    print(figure_table(figures))  # noqa: T201 - the caller's own output
+    if file is not None:
+        write_figures(figures, file)
+    return 0 if all(figure.ok for figure in figures) else 1
+
+
 def figure_table(figures: Sequence[Figure]) -> str:
     """Return the figures as aligned lines."""
     rows = [("figure", "value", "bound", "", "")]

@@ -91,10 +91,34 @@ def verdict(figures: Mapping[str, Mapping[str, Any]], missing: Sequence[str]) ->
     return "\n".join(lines)
 
 
+def publish(figures: Mapping[str, Mapping[str, Any]], file: Path | None) -> int:
+    """Print the figures of a command, a line each, and write them where a file is given.
+
+    Returns:
+        the command's exit code: 0 when every bound holds.
+    """
+    width = max(len(name) for name in figures) + 2
+    for name, entry in figures.items():
+        print(f"{name:<{width}}{_line(entry)}")  # noqa: T201 - the caller's own output
+    if file is not None:
+        write_json(file, figures)
+    return 0 if all(entry["ok"] for entry in figures.values()) else 1
+
+
 def write_json(file: Path, figures: Mapping[str, Mapping[str, Any]]) -> None:
     """Write {"figure": {"value", "bound", "ok"}}."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+def _line(entry: Mapping[str, Any]) -> str:
+    value, bound, held = entry["value"], entry["bound"], entry["ok"]
+    shown = f"{'–' if value is None else f'{value:.4f}':>10}"
+    if bound is None:
+        return shown
+    # A value on the right side of its bound says which side that is.
+    least = value is None or (value >= bound) == held
+    return f"{shown}  {'≥' if least else '≤'} {bound:<7g}{'ok' if held else 'FAILS'}"
 
 
 def _cell(value: float | None) -> str:

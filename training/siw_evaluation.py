@@ -11,7 +11,7 @@ from PIL import Image
 
 from blender_addon.contract.labels import Label
 from models.siw_package import load_siw
-from training.evaluation_tables import Bound, figure, write_json
+from training.evaluation_tables import Bound, figure, publish
 from training.siw_data import PortraitSet, to_images
 from training.siw_figures import (
     Painter,
@@ -71,16 +71,9 @@ def evaluate_siw(
     opened = PortraitSet.open(portraits, labels, model.config.size)
     painter = Painter(model, torch.device("cpu"), torch.float32)
     figures = siw_figures(painter, opened, PooledFeatures(features), count, seed)
-    width = max(len(name) for name in figures)
-    for name, entry in figures.items():
-        bound = "" if entry["bound"] is None else f"  bound {entry['bound']:g}"
-        held = "" if entry["ok"] else "  MISSED"
-        print(f"{name:<{width}}  {entry['value']}{bound}{held}")  # noqa: T201
-    if json is not None:
-        write_json(json, figures)
     if grid is not None:
         Image.fromarray(sample_grid(painter, opened.held_out, seed)).save(grid)
-    return 0 if all(entry["ok"] for entry in figures.values()) else 1
+    return publish(figures, json)
 
 
 def siw_figures(

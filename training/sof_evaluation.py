@@ -7,6 +7,7 @@ an orbit whose labels must stay where they are on the head.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path  # noqa: TC003 - jsonargparse reads the command's annotations
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,7 +23,7 @@ from models.sof_fit import FitSettings, FitView, fit_head
 from models.sof_package import load_sof
 from models.sof_render import SofRenderer
 from models.sof_space import SofSpace
-from training.evaluation_tables import Bound, figure, write_json
+from training.evaluation_tables import Bound, figure, publish
 from training.heads.format import HeadSet
 from training.sof_look import sheet
 
@@ -47,6 +48,30 @@ BOUNDS = {
 ORBIT_FRAMES = 120
 SIDEWAYS = 1.0
 """Radians to both sides of the orbit, and of the views that baked heads are compared in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SofCounts:
+    """How much is measured, each at most.
+
+    Attributes:
+        views: held-out views of training heads.
+        fitted: held-out heads.
+        baked: training heads that are baked.
+        orbits: training heads that are orbited.
+        frames: of each orbit.
+        fit_steps: of each fit.
+        bake: how heads are baked; as served when None.
+    """
+
+    views: int = 120
+    fitted: int = 8
+    baked: int = 3
+    orbits: int = 1
+    frames: int = ORBIT_FRAMES
+    fit_steps: int = 200
+    bake: BakeSettings | None = None
+
 
 Maps = tuple["NDArray[np.uint8]", ...]
 Row = TypeVar("Row")
@@ -84,22 +109,37 @@ def evaluate_sof(
     torch.set_num_threads(threads)
     loaded, known = load_sof(package), HeadSet.open(heads)
     check_split(loaded, known)
-    renderer = SofRenderer(loaded.sof)
-    figures: dict[str, float] = {}
+    counts = SofCounts(views=views, fitted=fitted, baked=baked, orbits=orbits, fit_steps=fit_steps)
     pictures: dict[str, list[Maps]] = {}
-    figures |= held_out_views(renderer, loaded, known, views, pictures)
-    figures |= held_out_heads(renderer, loaded, known, fitted, fit_steps, pictures)
-    figures |= baked_heads(renderer, loaded.codes[:baked], pictures)
-    figures |= orbited_heads(renderer, loaded.codes[:orbits])
-    table = {name: figure(value, BOUNDS.get(name)) for name, value in figures.items()}
-    print(_table(table))  # noqa: T201 - a command's own output
-    if json is not None:
-        write_json(json, table)
+    figures = sof_figures(loaded, known, counts, pictures)
     if picture is not None:
         picture.mkdir(parents=True, exist_ok=True)
         for name, maps in pictures.items():
             Image.fromarray(sheet(maps)).save(picture / f"{name}.png")
-    return 0 if all(entry["ok"] for entry in table.values()) else 1
+    return publish(figures, json)
+
+
+def sof_figures(
+    loaded: LoadedSof,
+    heads: HeadSet,
+    counts: SofCounts,
+    pictures: dict[str, list[Maps]] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Return all figures with their bounds, by name.
+
+    Args:
+        loaded: the field.
+        heads: the set that it was trained on.
+        counts: how much is measured.
+        pictures: takes the label maps that were compared, by what they show.
+    """
+    renderer = SofRenderer(loaded.sof)
+    shown = {} if pictures is None else pictures
+    figures = held_out_views(renderer, loaded, heads, counts.views, shown)
+    figures |= held_out_heads(renderer, loaded, heads, counts.fitted, counts.fit_steps, shown)
+    figures |= baked_heads(renderer, loaded.codes[: counts.baked], shown, counts.bake)
+    figures |= orbited_heads(renderer, loaded.codes[: counts.orbits], counts.frames)
+    return {name: figure(value, BOUNDS.get(name)) for name, value in figures.items()}
 
 
 def check_split(loaded: LoadedSof, heads: HeadSet) -> None:
@@ -234,13 +274,3 @@ def _spread(rows: Sequence[Row], limit: int) -> list[Row]:
     if len(rows) <= limit:
         return list(rows)
     return [rows[k] for k in np.linspace(0, len(rows) - 1, limit).astype(int)]
-
-
-def _table(figures: dict[str, dict[str, Any]]) -> str:
-    lines: list[str] = []
-    for name, entry in figures.items():
-        bound = "" if entry["bound"] is None else f"≥ {entry['bound']:g}"
-        verdict = "" if entry["bound"] is None else ("ok" if entry["ok"] else "FAILS")
-        value = "–" if entry["value"] is None else f"{entry['value']:.4f}"
-        lines.append(f"{name:<24}{value:>10}  {bound:<8}{verdict}")
-    return "\n".join(lines)
