@@ -73,9 +73,6 @@ class Studio:
         for ob in (character.rig, *character.objects):
             self.scene.collection.objects.link(ob)
         self._camera = self._new("Dressform Capture Camera", bpy.data.cameras)
-        self._camera.data.sensor_fit = "HORIZONTAL"
-        self._camera.data.sensor_width = _SENSOR
-        self._camera.data.clip_start, self._camera.data.clip_end = 0.02, 200.0
         self.scene.camera = self._camera
         self._turn: bpy.types.Object | None = None
         if lights == "scene":
@@ -102,19 +99,7 @@ class Studio:
 
     def aim(self, camera: Camera) -> None:
         """Give the scene's camera the place and lens of a planned one."""
-        data, render = self._camera.data, self.scene.render
-        K = camera.K
-        render.pixel_aspect_x, render.pixel_aspect_y = 1.0, float(K[0, 0] / K[1, 1])
-        if render.pixel_aspect_y < 1.0:
-            render.pixel_aspect_x, render.pixel_aspect_y = float(K[1, 1] / K[0, 0]), 1.0
-        aspect = float(K[1, 1] / K[0, 0])
-        data.lens = float(K[0, 0]) / camera.width * _SENSOR
-        data.shift_x = (camera.width / 2 - float(K[0, 2])) / camera.width
-        data.shift_y = (float(K[1, 2]) - camera.height / 2) / (camera.width * aspect)
-        matrix = np.eye(4)
-        matrix[:3, :3] = Y_UP_TO_Z_UP @ camera.R.T @ np.diag([1.0, -1.0, -1.0])
-        matrix[:3, 3] = Y_UP_TO_Z_UP @ camera.center
-        self._camera.matrix_world = Matrix(matrix.tolist())
+        aim_camera(self.scene, self._camera, camera)
 
     def shown_camera(self) -> Camera:
         """Return the scene's camera as the add-on reads it, in SMPL-X space."""
@@ -177,6 +162,31 @@ class Studio:
         # An even sky needs no samples of its own: the bounces find it with less noise.
         world.cycles.sampling_method = "NONE"
         self.scene.world = world
+
+
+def aim_camera(scene: bpy.types.Scene, camera: bpy.types.Object, planned: Camera) -> None:
+    """Give a camera object the place and lens of a planned camera, in SMPL-X axes.
+
+    Args:
+        scene: whose pixel aspect follows the lens.
+        camera: a camera object without parent.
+        planned: where it is to look from; its size is the render's.
+    """
+    data, render = camera.data, scene.render
+    data.sensor_fit, data.sensor_width = "HORIZONTAL", _SENSOR
+    data.clip_start, data.clip_end = 0.02, 200.0
+    K = planned.K
+    render.pixel_aspect_x, render.pixel_aspect_y = 1.0, float(K[0, 0] / K[1, 1])
+    if render.pixel_aspect_y < 1.0:
+        render.pixel_aspect_x, render.pixel_aspect_y = float(K[1, 1] / K[0, 0]), 1.0
+    aspect = float(K[1, 1] / K[0, 0])
+    data.lens = float(K[0, 0]) / planned.width * _SENSOR
+    data.shift_x = (planned.width / 2 - float(K[0, 2])) / planned.width
+    data.shift_y = (float(K[1, 2]) - planned.height / 2) / (planned.width * aspect)
+    matrix = np.eye(4)
+    matrix[:3, :3] = Y_UP_TO_Z_UP @ planned.R.T @ np.diag([1.0, -1.0, -1.0])
+    matrix[:3, 3] = Y_UP_TO_Z_UP @ planned.center
+    camera.matrix_world = Matrix(matrix.tolist())
 
 
 def cycles_settings(scene: bpy.types.Scene, size: tuple[int, int], threads: int) -> None:

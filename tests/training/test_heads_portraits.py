@@ -6,14 +6,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
+from scipy.ndimage import binary_dilation
 
-from blender_addon.contract.errors import BadParameter
+from blender_addon.contract.errors import BadParameter, SetupError
 from blender_addon.contract.labels import Label
 from models.body import load_body
 from training.heads.busts import build_bust
 from training.heads.cameras import portrait_camera
 from training.heads.colors import random_colors
 from training.heads.cuts import HeadHair
+from training.heads.cycles import finished_portrait, write_bust
 from training.heads.dataset import head_seed
 from training.heads.format import HeadSet
 from training.heads.painting import paint_portrait, shell_of
@@ -87,3 +90,46 @@ def test_impossible_numbers_are_refused(tmp_path):
     with pytest.raises(BadParameter):
         portraits(out=tmp_path, portraits=4, views=2, held_out=3, workers=0)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_blender_rendered_stands_before_the_portraits_own_backdrop(tmp_path):
+    person = random_person(5)
+    bust = build_bust(person, load_body(DEFAULT_BODY))
+    colors = random_colors(person, 2)
+    camera = portrait_camera(np.random.default_rng(0), 64)
+    shell = shell_of(bust)
+    file = tmp_path / "p.npz"
+    write_bust(file, bust, shell, colors, camera)
+    painted, labels = paint_portrait(bust, shell, colors, camera)
+    rgba = np.zeros((64, 64, 4), np.uint8)
+    rgba[labels != Label.BACKGROUND] = (10, 200, 30, 255)
+    Image.fromarray(rgba).save(file.with_suffix(".png"))
+    image, same = finished_portrait(file)
+    assert np.array_equal(same, labels)
+    assert (image[labels != Label.BACKGROUND] == (10, 200, 30)).all()
+    far = ~binary_dilation(labels != Label.BACKGROUND, iterations=2)
+    assert np.abs(image[far].astype(int) - painted[far]).max() <= 1
+
+
+def test_albedo_for_blender_has_the_colours_of_the_label_map(tmp_path):
+    person = replace(random_person(5), hat=None, hair=HeadHair(), beard=False)
+    bust = build_bust(person, load_body(DEFAULT_BODY))
+    colors = replace(random_colors(person, 2), hair=Hair(color=(0.1, 0.75, 0.1)))
+    camera = portrait_camera(np.random.default_rng(0), 96)
+    write_bust(tmp_path / "p.npz", bust, shell_of(bust), colors, camera)
+    with np.load(tmp_path / "p.npz") as arrays:
+        albedo = arrays["albedo"].reshape(96, 2, 96, 2, 3).mean(axis=(1, 3))
+        labels = arrays["labels"]
+    hair, skin = (
+        albedo[labels == Label.HAIR].mean(axis=0),
+        albedo[labels == Label.SKIN].mean(axis=0),
+    )
+    assert hair[1] > 2 * hair[0]
+    assert skin[0] > skin[1]
+
+
+def test_a_share_of_cycles_needs_a_blender(tmp_path):
+    with pytest.raises(SetupError, match="--cycles"):
+        portraits(out=tmp_path / "set", portraits=2, cycles=0.5, blender=tmp_path / "no-blender")
+    with pytest.raises(BadParameter, match="cycles"):
+        portraits(out=tmp_path / "set", portraits=2, cycles=1.5)

@@ -15,6 +15,8 @@ from training.people.studio import shade, to_srgb
 from training.people.surfaces import NormalOperator, occlusion
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from blender_addon.contract.camera import Camera
@@ -59,15 +61,38 @@ def paint_portrait(
     height, width = camera.height, camera.width
     fine = camera.cropped(0, 0, width * _SAMPLES, height * _SAMPLES, _SAMPLES)
     seen = look(bust, fine)
-    image = _backdrop(colors.backdrop, height, width).repeat(_SAMPLES, 0).repeat(_SAMPLES, 1)
+    image = backdrop_image(colors.backdrop, height, width).repeat(_SAMPLES, 0).repeat(_SAMPLES, 1)
     image[seen.covered] = to_srgb(_light(bust, shell, colors, fine, seen))
     image = image.reshape(height, _SAMPLES, width, _SAMPLES, 3).mean(axis=(1, 3))
     labels = label_map(bust, look(bust, camera))
     return np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8), labels
 
 
-def _light(bust: Bust, shell: Shell, colors: PortraitColors, camera: Camera, seen: Seen) -> Floats:
-    """(N, 3) linear light of the pixels seen."""
+@dataclass(frozen=True)
+class PartPixels:
+    """The pixels of an image that show one part of a bust.
+
+    Attributes:
+        name: of the part.
+        mine: (N,) bool, which of the N pixels that show the bust.
+        look: what they are made of.
+        normal: (M, 3) unit, towards the viewer.
+        view: (M, 3) unit, towards the camera.
+        openness: (M,) to the light.
+    """
+
+    name: str
+    mine: NDArray[np.bool_]
+    look: Look
+    normal: Floats
+    view: Floats
+    openness: Floats
+
+
+def parts_seen(
+    bust: Bust, shell: Shell, colors: PortraitColors, camera: Camera, seen: Seen
+) -> Iterator[PartPixels]:
+    """Yield the materials of the pixels that a camera sees, part by part."""
     corners = bust.faces[seen.face]
     values = np.concatenate(
         [bust.static, shell.normals, bust.vertices, shell.openness[:, None]], axis=1
@@ -79,7 +104,6 @@ def _light(bust: Bust, shell: Shell, colors: PortraitColors, camera: Camera, see
     view = view / np.linalg.norm(view, axis=1, keepdims=True)
     footprint = float(np.median(seen.depth)) / float(camera.K[0, 0])
     owner = bust.owner[seen.face]
-    light = np.empty((len(owner), 3), np.float32)
     for index, part in enumerate(bust.parts):
         mine = owner == index
         if not mine.any():
@@ -91,7 +115,14 @@ def _light(bust: Bust, shell: Shell, colors: PortraitColors, camera: Camera, see
             n = np.where(inside[:, None], -n, n)
             open_ = open_ * np.where(inside, np.float32(0.45), np.float32(1.0))
         pixels = _pixels(bust, part.name, static[mine], footprint)
-        light[mine] = shade(_look_of(bust, part.name, colors, pixels), n, v, open_, colors.lights)
+        yield PartPixels(part.name, mine, _look_of(bust, part.name, colors, pixels), n, v, open_)
+
+
+def _light(bust: Bust, shell: Shell, colors: PortraitColors, camera: Camera, seen: Seen) -> Floats:
+    """(N, 3) linear light of the pixels seen."""
+    light = np.empty((len(seen.face), 3), np.float32)
+    for part in parts_seen(bust, shell, colors, camera, seen):
+        light[part.mine] = shade(part.look, part.normal, part.view, part.openness, colors.lights)
     return light
 
 
@@ -141,7 +172,7 @@ def _hard(color: Color, gloss: float, count: int) -> Look:
     return Look(albedo, np.full(count, gloss, np.float32), 45.0, None, 0.1)
 
 
-def _backdrop(backdrop: Backdrop, height: int, width: int) -> Floats:
+def backdrop_image(backdrop: Backdrop, height: int, width: int) -> Floats:
     """(H, W, 3) sRGB: a gradient with soft patches out of focus."""
     down = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
     top, bottom = np.array(backdrop.top, np.float32), np.array(backdrop.bottom, np.float32)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from blender_addon.contract.errors import BadParameter
+from blender_addon.contract.errors import BadParameter, SetupError
 from training.heads.busts import HEAD_ORIGIN, build_bust
 from training.heads.cameras import portrait_camera
 from training.heads.colors import random_colors
+from training.heads.cycles import finished_portrait, render_busts, write_bust
 from training.heads.dataset import HeadTask, body_of, head_seed
 from training.heads.format import Head, HeadSetWriter, HeadView
 from training.heads.painting import paint_portrait, shell_of
@@ -22,6 +25,17 @@ FIRST_PORTRAIT = 500_000
 """Number of a seed's first portrait head: no head of `dataset heads` is in a set of portraits."""
 
 
+_WAITING = "waiting-for-blender"
+_BUST_SCRIPT = Path(__file__).resolve().parent.parent.parent / "scripts" / "render_busts.py"
+
+
+@dataclass(frozen=True)
+class PortraitTask(HeadTask):
+    """A head to make portraits of, by the painter or by Cycles."""
+
+    cycles: bool = False
+
+
 def portraits(
     *,
     out: Path = Path("runs/portraits"),
@@ -30,6 +44,8 @@ def portraits(
     size: int = 256,
     seed: int = 0,
     held_out: int | None = None,
+    cycles: float = 0.0,
+    blender: Path | None = None,
     workers: int = 2,
     body: Path = DEFAULT_BODY,
 ) -> None:
@@ -46,13 +62,19 @@ def portraits(
         size: width and height of the images in pixels.
         seed: of heads, colours, light and cameras.
         held_out: how many of the heads, the last ones, training never sees; a tenth when None.
+        cycles: share of the heads that Blender renders with Cycles instead of the painter, spread
+            evenly over the set.
+        blender: program that does it; the project's own when not given.
         workers: processes, each on one thread; 0 works in this process.
         body: body package or SMPL-X file.
 
     Raises:
         BadParameter: a number is out of its range.
         HeadSetError: the folder already holds a set.
+        SetupError: there is no Blender, or it failed.
     """
+    if not 0.0 <= cycles <= 1.0:
+        raise BadParameter("cycles must lie within 0…1", "see dressform dataset portraits --help")
     if portraits < 1 or views < 1 or not 16 <= size <= 4096:
         raise BadParameter(
             "portraits, views ≥ 1 and 16 ≤ size ≤ 4096 must hold",
@@ -63,24 +85,37 @@ def portraits(
     if not 0 <= held <= count:
         raise BadParameter(f"held-out heads must be 0…{count}", "give fewer with --held-out")
     writer = HeadSetWriter(out, kind="portraits", size=size)
+    program = _bust_program(blender) if cycles else []
+    waiting = out / _WAITING
+    if cycles:
+        waiting.mkdir(exist_ok=True)
     tasks = [
-        HeadTask(
+        PortraitTask(
             number=k,
             split="held-out" if k >= count - held else "train",
             seed=seed,
             views=min(views, portraits - k * views),
             writer=writer,
             body=body,
+            # As many as the share promises among the first k, for every k.
+            cycles=int((k + 1) * cycles) > int(k * cycles),
         )
         for k in range(count)
     ]
     with mapped(_make_head, tasks, workers) as made:
         entries = list(tqdm(made, total=count, desc="portraits", unit="head", smoothing=0.05))
+    if cycles:
+        render_busts(waiting, program)
+        for file in sorted(waiting.glob("*.npz")):
+            image, labels = finished_portrait(file)
+            writer.add(file.stem, labels, image=image)
+        shutil.rmtree(waiting)
     writer.close(
         licence=LICENCE,
         source={
             "command": "dataset portraits",
             "seed": seed,
+            "cycles": cycles,
             "body": body_of(body).id,
             "head_origin": list(HEAD_ORIGIN),
         },
@@ -88,7 +123,17 @@ def portraits(
     )
 
 
-def _make_head(task: HeadTask) -> Head:
+def _bust_program(blender: Path | None) -> list[str]:
+    """Return the command line that runs `scripts/render_busts.py`, up to its own options."""
+    from scripts.environments import SetupFailed, find_blender
+
+    try:
+        return find_blender(blender).command(_BUST_SCRIPT, [])
+    except SetupFailed as error:
+        raise SetupError(str(error), "name one with --blender, or leave --cycles out") from error
+
+
+def _make_head(task: PortraitTask) -> Head:
     name = f"p{task.number:05d}"
     seed = head_seed(task.seed, FIRST_PORTRAIT + task.number)
     person = random_person(seed)
@@ -100,14 +145,22 @@ def _make_head(task: HeadTask) -> Head:
     for index in range(task.views):
         camera = portrait_camera(rng, task.writer.size)
         colors = random_colors(person, int(rng.integers(1 << 40)))
-        image, labels = paint_portrait(bust, shell, colors, camera)
         view = HeadView(name=f"{name}_{index}", head=name, split="train", camera=camera)
-        task.writer.add(view.name, labels, image=image)
+        if task.cycles:
+            file = task.writer.folder / _WAITING / f"{view.name}.npz"
+            write_bust(file, bust, shell, colors, camera)
+        else:
+            image, labels = paint_portrait(bust, shell, colors, camera)
+            task.writer.add(view.name, labels, image=image)
         views.append(view)
         colors_of_views.append(colors.attributes())
     return Head(
         id=name,
         split=task.split,
-        attributes={**person.attributes(), "colors": colors_of_views},
+        attributes={
+            **person.attributes(),
+            "colors": colors_of_views,
+            "renderer": "cycles" if task.cycles else "painter",
+        },
         views=tuple(views),
     )
