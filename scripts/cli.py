@@ -61,6 +61,9 @@ COMMANDS: dict[str, Command] = {
         "training.uv_alone:train_uv_alone", "train the baseline that has no texture"
     ),
     "train siw": Command("training.siw:train_siw", "train the painter of portraits"),
+    "train siw-ablations": Command(
+        "training.siw_ablation:train_siw_ablations", "train lesser painters beside it, and compare"
+    ),
     "train sof": Command("training.sof:train_sof", "train the field of heads for portraits"),
     "train sof-round-two": Command(
         "training.sof_round_two:train_sof_round_two", "add heads of single label maps to it"

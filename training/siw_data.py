@@ -56,7 +56,12 @@ class PortraitSet(NamedTuple):
 
     @classmethod
     def open(
-        cls, portraits: Path, labels: Path | None, size: int, limit: int | None = None
+        cls,
+        portraits: Path,
+        labels: Path | None,
+        size: int,
+        limit: int | None = None,
+        held_out: int = HELD_OUT,
     ) -> PortraitSet:
         """Read a set of portraits, and label maps of another set where given.
 
@@ -66,6 +71,7 @@ class PortraitSet(NamedTuple):
                 unpaired stage shuffles against the portraits.
             size: side of the images; those of the set are reduced to it.
             limit: read so many training portraits at most, evenly chosen.
+            held_out: and so many held-out ones.
 
         Raises:
             HeadSetError: a set is damaged, or holds no portraits.
@@ -74,9 +80,9 @@ class PortraitSet(NamedTuple):
         opened = HeadSet.open(portraits)
         # Held-out views of training heads are left to measurements of what SOF renders.
         train = _read(opened, _some(opened.views("train"), limit), size)
-        held_out = _read(opened, _some(opened.views(None, heads="held-out"), HELD_OUT), size)
+        unseen = _read(opened, _some(opened.views(None, heads="held-out"), held_out), size)
         digest = opened.digest
-        if not len(train.images) or not len(held_out.images):
+        if not len(train.images) or not len(unseen.images):
             raise TrainingError(
                 f"{portraits} lacks portraits to train on or held-out ones",
                 "make a set with both splits (`dressform dataset portraits`)",
@@ -87,7 +93,7 @@ class PortraitSet(NamedTuple):
             views = _some(second.views("train"), limit)
             others = np.stack([_reduced(second.labels(view), size) for view in views])
             digest = f"{digest}+{second.digest}"
-        return cls(train, held_out, others, digest)
+        return cls(train, unseen, others, digest)
 
 
 class Batch(NamedTuple):

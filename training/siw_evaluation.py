@@ -19,13 +19,14 @@ from training.siw_figures import (
     held_out_figures,
     restyle_locality,
 )
-from training.siw_frechet import PooledFeatures, frechet_distance
+from training.siw_frechet import features_of, frechet_distance
 from training.siw_report import sample_grid
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from training.siw_data import Portraits
+    from training.siw_frechet import Features
 
 FRECHET = Bound(2.5, at_most=True)
 """Over the floor: the distance between training and held-out portraits."""
@@ -44,6 +45,7 @@ def evaluate_siw(
     labels: Path | None = None,
     count: int = 256,
     features: Literal[0, 2] = 2,
+    inception: Path | None = None,
     json: Path | None = None,
     grid: Path | None = None,
     seed: int = 1,
@@ -58,6 +60,8 @@ def evaluate_siw(
         count: portraits painted, and compared with as many real ones.
         features: 2 for EfficientNet-lite2's, which training never sees; 0 for lite0's, which it
             does, for comparisons among trainings of the same kind only.
+        inception: Inception-v3's weights (.pth, .safetensors), to measure in its features instead:
+            FID, where they are those that FID was defined with.
         json: also write {"figure_name": {"value", "bound", "ok"}} to this file.
         grid: also write a sample grid to this image.
         seed: of the styles.
@@ -70,14 +74,14 @@ def evaluate_siw(
     model = load_siw(package)
     opened = PortraitSet.open(portraits, labels, model.config.size)
     painter = Painter(model, torch.device("cpu"), torch.float32)
-    figures = siw_figures(painter, opened, PooledFeatures(features), count, seed)
+    figures = siw_figures(painter, opened, features_of(features, inception), count, seed)
     if grid is not None:
         Image.fromarray(sample_grid(painter, opened.held_out, seed)).save(grid)
     return publish(figures, json)
 
 
 def siw_figures(
-    painter: Painter, portraits: PortraitSet, features: PooledFeatures, count: int, seed: int
+    painter: Painter, portraits: PortraitSet, features: Features, count: int, seed: int
 ) -> dict[str, dict[str, Any]]:
     """Return all figures with their bounds, by name.
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,38 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _CHUNK = 16
+
+
+class Features(Protocol):
+    """A network that a Fréchet distance looks through.
+
+    Attributes:
+        name: of its features, under which distances are published.
+    """
+
+    name: str
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Return features (N, D) of images (N, 3, H, W), −1…1."""
+        ...
+
+
+def features_of(number: Literal[0, 2], inception: Path | None = None) -> Features:
+    """Return the features to measure with.
+
+    Args:
+        number: of an EfficientNet-lite.
+        inception: Inception-v3's weights, which come first where they are given.
+
+    Raises:
+        MissingExtra: lite2's weights are not installed.
+        ModelError: weights do not fit, or there is no such file.
+    """
+    if inception is None:
+        return PooledFeatures(number)
+    from training.inception_features import InceptionFeatures
+
+    return InceptionFeatures(inception)
 
 
 class PooledFeatures(nn.Module):

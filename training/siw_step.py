@@ -203,6 +203,11 @@ class SiwStep:
                 self.model.mapping(torch.randn(shape, generator=random).to(self.device))
                 for _ in range(2)
             )
+            if not mixing:
+                # One style costs half of two blended ones.
+                shared = architecture.mapping == "shared"
+                one = Styles.everywhere(first) if shared else Styles.by_region(first)
+                return Drawn(one, None, None)
             return Drawn(Styles.mixed(first, second, similarity), None, None)
         one, other = (self.model.prior.draw(count, random).to(self.device) for _ in range(2))
         if stage == "unpaired":

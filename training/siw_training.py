@@ -144,11 +144,19 @@ class SiwTraining:
             grow(model.generator, source.generator)
             model.prior = source.prior
 
-    def run(self, *, stop_after: float | None = None, progress: bool = False) -> list[float]:
+    def run(
+        self,
+        *,
+        stop_after: float | None = None,
+        until: int | None = None,
+        progress: bool = False,
+    ) -> list[float]:
         """Train until all stages or the session end; a checkpoint stands at the end.
 
         Args:
             stop_after: minutes of this session.
+            until: pause once so many steps have been made, sessions before counted; whoever asks
+                for a pause looks for himself.
             progress: show a bar on stderr.
 
         Returns:
@@ -167,11 +175,11 @@ class SiwTraining:
         history: list[float] = []
         try:
             with tqdm(initial=self.stand.step, disable=not progress, unit="step") as bar:
-                for values in self._steps(report, stop_after):
+                for values in self._steps(report, stop_after, until):
                     history.append(values["loss"])
                     bar.set_postfix_str(self.stage or "done")
                     bar.update()
-            if self._looked_at != self.stand.step:
+            if until is None and self._looked_at != self.stand.step:
                 self.look(report)
         finally:
             report.close()
@@ -209,7 +217,9 @@ class SiwTraining:
         size = recipe.architecture.size
         return make_batch(self.portraits, recipe.data, size, recipe.seed, step)
 
-    def _steps(self, report: SiwReport, stop_after: float | None) -> Iterator[dict[str, float]]:
+    def _steps(
+        self, report: SiwReport, stop_after: float | None, until: int | None = None
+    ) -> Iterator[dict[str, float]]:
         schedule = self.recipe.schedule
         session = self.stand.seconds
         next_report = session + 60.0 * schedule.report_minutes
@@ -217,6 +227,8 @@ class SiwTraining:
         with Prefetcher(self.batch_of, self.stand.step) as prefetcher:
             batches = iter(prefetcher)
             while not self.stopping.is_set():
+                if until is not None and self.stand.step >= until:
+                    break
                 stage = self._advance()
                 if stage is None:
                     break
