@@ -60,6 +60,7 @@ COMMANDS: dict[str, Command] = {
     "train uv-alone": Command(
         "training.uv_alone:train_uv_alone", "train the baseline that has no texture"
     ),
+    "train parser": Command("training.parser:train_parser", "train the labels of photographs"),
     "train siw": Command("training.siw:train_siw", "train the painter of portraits"),
     "train siw-ablations": Command(
         "training.siw_ablation:train_siw_ablations", "train lesser painters beside it, and compare"
@@ -68,6 +69,7 @@ COMMANDS: dict[str, Command] = {
     "train sof-round-two": Command(
         "training.sof_round_two:train_sof_round_two", "add heads of single label maps to it"
     ),
+    "export parser": Command("training.parser_export:export_parser", "write a parser as a package"),
     "export siw": Command("training.siw_export:export_siw", "write a painter as a package"),
     "export sof": Command("training.sof_export:export_sof", "write a field of heads as a package"),
     "export dressing": Command("training.export:export_dressing", "write a training's packages"),
@@ -75,7 +77,13 @@ COMMANDS: dict[str, Command] = {
         "training.fit_refinement:export_fits",
         "write captures with the fits that a training refined",
     ),
+    "evaluate parser": Command(
+        "training.parser_evaluation:evaluate_parser", "measure labels of portraits"
+    ),
     "evaluate sof": Command("training.sof_evaluation:evaluate_sof", "measure a field of heads"),
+    "evaluate portraits": Command(
+        "training.portrait_evaluation:evaluate_portraits", "measure what portraits are made of"
+    ),
     "evaluate shipped": Command("training.evaluation:evaluate_shipped", "measure shipped avatars"),
     "evaluate curve": Command(
         "training.curve:evaluate_curve", "train on 10, 30, 60 and 200 frames and compare"
