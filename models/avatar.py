@@ -21,6 +21,7 @@ from models.crop import MAX_SIZE, Crop, body_crop
 from models.dresser import Dressed, Dresser, autocast_dtype
 from models.dresser_delta import delta_in
 from models.dresser_package import worn_dresser
+from models.frame import empty_frame, filled_depth, image_bytes
 from models.package import find_package, full_digest, load_arrays, package_digest, read_manifest
 from models.shell import LAYERS, shell_distances, stacked, with_shell
 from models.texture import DressingInput, MipChain, dressing_features
@@ -155,7 +156,7 @@ class AvatarRenderer:
         """
         geometry = self.geometry(body, camera)
         if geometry is None:
-            return _nothing(camera, passes)
+            return empty_frame(camera, passes)
         features = self.features(geometry)
         painted = self.paint(features)
         return place(painted, geometry.crop, camera, passes)
@@ -243,12 +244,12 @@ def place(
         camera: of the frame.
         passes: which passes to make.
     """
-    frame = _nothing(camera, passes)
+    frame = empty_frame(camera, passes)
     target, source = _overlap(crop, camera.width, camera.height)
     if "rgba" in frame:
-        frame["rgba"][target] = _bytes(_resized(painted.rgba, crop))[source]
+        frame["rgba"][target] = image_bytes(_resized(painted.rgba, crop))[source]
     if "masks" in frame:
-        frame["masks"][target] = _bytes(_resized(painted.masks, crop))[source]
+        frame["masks"][target] = image_bytes(_resized(painted.masks, crop))[source]
     if "depth" in frame:
         depth = filled_depth(painted.depth)
         depth = torch.where(painted.rgba[:, 3] > 0.5 / 255.0, depth, torch.inf)
@@ -256,39 +257,6 @@ def place(
             depth = functional.interpolate(depth[None], size=(crop.side, crop.side))[0]
         frame["depth"][target] = depth[0].cpu().numpy()[source]
     return frame
-
-
-def filled_depth(depth: Tensor) -> Tensor:
-    """Extend a body's depth smoothly to the pixels that hair and cloth reach beyond it.
-
-    Args:
-        depth: (1, H, W) metres, inf off the body.
-
-    Returns:
-        (1, H, W), finite everywhere unless the body covers nothing. Off the body, values come
-        from averages over ever larger squares: those of the nearest body pixels, feathered.
-    """
-    known = torch.isfinite(depth)[None].float()
-    values = torch.where(torch.isfinite(depth), depth, 0.0)[None]
-    sums, counts = [values], [known]
-    while min(sums[-1].shape[-2:]) > 1:
-        sums.append(functional.avg_pool2d(sums[-1], 2, ceil_mode=True))
-        counts.append(functional.avg_pool2d(counts[-1], 2, ceil_mode=True))
-    filled = sums[-1] / counts[-1].clamp_min(1e-12)
-    for total, count in zip(reversed(sums[:-1]), reversed(counts[:-1]), strict=True):
-        coarse = functional.interpolate(filled, size=total.shape[-2:], mode="nearest")
-        filled = torch.where(count > 0, total / count.clamp_min(1e-12), coarse)
-    return torch.where(known.amax() > 0, filled, torch.inf)[0]
-
-
-def _nothing(camera: Camera, passes: Sequence[str]) -> dict[str, NDArray[Any]]:
-    size = (camera.height, camera.width)
-    empty: dict[str, NDArray[Any]] = {
-        "rgba": np.zeros((*size, 4), np.uint8),
-        "depth": np.full(size, np.inf, np.float32),
-        "masks": np.zeros((*size, 3), np.uint8),
-    }
-    return {name: empty[name] for name in passes}
 
 
 def _overlap(
@@ -307,9 +275,3 @@ def _resized(image: Tensor, crop: Crop) -> Tensor:
         return image
     side = (crop.side, crop.side)
     return functional.interpolate(image, size=side, mode="bilinear", antialias=True)
-
-
-def _bytes(image: Tensor) -> NDArray[np.uint8]:
-    """Turn (1, C, H, W) in 0…1 into (H, W, C) uint8."""
-    scaled = image[0].permute(1, 2, 0).mul(255.0).add_(0.5).clamp_(0.0, 255.0)
-    return scaled.to(torch.uint8).contiguous().cpu().numpy()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blender_addon.contract.errors import SetupError
-from server.handlers import avatar, body, capture, library, training
+from server.handlers import avatar, body, capture, library, portrait, training
 
 if TYPE_CHECKING:
     from server.operation import Context
@@ -14,6 +14,7 @@ OPERATIONS = (
     *library.OPERATIONS,
     *body.OPERATIONS,
     *avatar.OPERATIONS,
+    *portrait.OPERATIONS,
     *capture.OPERATIONS,
     *training.OPERATIONS,
 )
@@ -27,7 +28,9 @@ def prepare(context: Context) -> None:
     """
     import torch
 
-    import models.avatar  # pyright: ignore[reportUnusedImport]  # noqa: F401 - slow to import: now, not in a request
+    # Slow to import: now, not in a request.
+    import models.avatar  # pyright: ignore[reportUnusedImport]
+    import models.portrait  # pyright: ignore[reportUnusedImport]  # noqa: F401
     from models.memory import keep_freed_memory
 
     keep_freed_memory()

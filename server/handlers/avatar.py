@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import time
-from collections import OrderedDict
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -14,6 +10,7 @@ from blender_addon.contract import operations
 from blender_addon.contract.camera import look_at
 from blender_addon.contract.joints import JOINT_COUNT
 from blender_addon.contract.operations import PosedBody
+from server.loaded import Loaded, loaded_model
 from server.operation import Answer, Context, Operation
 
 if TYPE_CHECKING:
@@ -22,20 +19,8 @@ if TYPE_CHECKING:
     from blender_addon.contract.wire import Request
     from models.avatar import AvatarRenderer
 
-log = logging.getLogger(__name__)
-
 MAX_LOADED = 8
 """Avatars kept in memory; the one not asked for the longest goes first."""
-
-_KEY = "avatar.renderers"
-
-
-@dataclass(frozen=True)
-class LoadedAvatar:
-    """An avatar in memory and the digest of the packages that it was loaded from."""
-
-    digest: str
-    renderer: AvatarRenderer
 
 
 def render(context: Context, batch: Sequence[Request]) -> list[Answer]:
@@ -51,52 +36,15 @@ def render(context: Context, batch: Sequence[Request]) -> list[Answer]:
     return answers
 
 
-def loaded_avatar(context: Context, avatar: str) -> LoadedAvatar:
-    """Return an avatar in the state of its packages on disk.
+def loaded_avatar(context: Context, avatar: str) -> Loaded[AvatarRenderer]:
+    """Return an avatar in the state of its packages on disk; see `loaded_model`."""
 
-    A changed package is loaded and warmed up before it takes the old one's place, so a damaged
-    one raises here and the next request tries again.
+    def load() -> AvatarRenderer:
+        from models.avatar import AvatarRenderer
 
-    Raises:
-        UnknownModel: the library lacks the avatar, its body or its dresser.
-        PackageDamaged: a file differs from its model.json.
-    """
-    renderers = cast(
-        "OrderedDict[str, LoadedAvatar]", context.loaded.setdefault(_KEY, OrderedDict())
-    )
-    digest = context.library.digest(avatar)
-    current = renderers.get(avatar)
-    if current is None or current.digest != digest:
-        current = _load(context, avatar)
-        renderers[avatar] = current
-    renderers.move_to_end(avatar)
-    while len(renderers) > MAX_LOADED:
-        renderers.popitem(last=False)
-    return current
+        return AvatarRenderer.load(context.library.folders, avatar, context.device)
 
-
-def _load(context: Context, avatar: str) -> LoadedAvatar:
-    from models.avatar import AvatarRenderer
-
-    started = time.perf_counter()
-    context.heartbeat()
-    digest = context.library.digest(avatar)
-    while True:
-        renderer = AvatarRenderer.load(context.library.folders, avatar, context.device)
-        # Written again while it was read: what was loaded may be half of each.
-        before, digest = digest, context.library.digest(avatar)
-        if before == digest:
-            break
-    context.heartbeat()
-    _warm_up(renderer)
-    context.heartbeat()
-    log.info(
-        "avatar loaded avatar=%s digest=%s seconds=%.2f",
-        avatar,
-        digest,
-        time.perf_counter() - started,
-    )
-    return LoadedAvatar(digest, renderer)
+    return loaded_model(context, "avatar", avatar, MAX_LOADED, load, _warm_up)
 
 
 def _warm_up(renderer: AvatarRenderer) -> None:

@@ -10,10 +10,11 @@ from blender_addon.contract.camera import Camera, look_at
 from blender_addon.contract.errors import BodyMismatch, PackageDamaged, UnknownModel
 from blender_addon.contract.operations import PosedBody
 from blender_addon.contract.versions import PACKAGE_FORMAT, PACKAGE_FORMAT_DELTA
-from models.avatar import AvatarRenderer, filled_depth
+from models.avatar import AvatarRenderer
 from models.body import load_body
 from models.dresser import Dresser, DresserConfig
 from models.dresser_delta import delta_of
+from models.frame import filled_depth
 from models.package import (
     DEFAULT_LIBRARY,
     Manifest,
