@@ -22,15 +22,14 @@ from urllib.parse import urlsplit
 import bpy
 
 from .contract.errors import DressformError, SetupError
-from .contract.operations import AVATAR_RENDER
 from .local_server import PYTHON_VARIABLE, LocalServer, server_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from .client import Client
-    from .contract.operations import AvatarRender
     from .contract.wire import Reply
+    from .scene.subjects import RenderRequest
 
 ENDPOINT_VARIABLE = "DRESSFORM_ENDPOINT"
 LIBRARY_VARIABLE = "DRESSFORM_LIBRARY"
@@ -195,12 +194,12 @@ class Connection:
     def render(
         self,
         client: Client,
-        request: AvatarRender,
+        request: RenderRequest,
         *,
         should_stop: Callable[[], bool] | None = None,
         when_lost: Callable[[], None] | None = None,
     ) -> Reply:
-        """Render one person on the server, with patience for a restart (blocks).
+        """Render one person or portrait on the server, with patience for a restart (blocks).
 
         Args:
             should_stop: asked every 50 ms.
@@ -217,7 +216,7 @@ class Connection:
 
         params, arrays = request.to_wire()
         reply = client.call(
-            AVATAR_RENDER,
+            request.operation,
             params,
             arrays,
             timeout=ATTEMPT_SECONDS,

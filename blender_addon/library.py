@@ -1,4 +1,4 @@
-"""What the server's library holds: avatars, their previews, and body templates. No bpy.
+"""What the server's library holds: avatars, portraits, previews, and body templates. No bpy.
 
 The functions block (they are called from jobs, or in background mode); what they found is kept.
 """
@@ -48,21 +48,55 @@ class Avatar:
     betas: tuple[float, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class PortraitEntry:
+    """A portrait of the library.
+
+    Attributes:
+        id: its name in the library.
+        name: what people call it.
+        digest: of its package and the networks that it names.
+        licence: SPDX identifier or a sentence.
+    """
+
+    id: str
+    name: str
+    digest: str
+    licence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PortraitFacts:
+    """What a portrait's networks offer to its sliders.
+
+    Attributes:
+        directions: what the first principal directions do.
+        heads: ids of heads to blend from.
+    """
+
+    directions: tuple[str, ...] = ()
+    heads: tuple[str, ...] = ()
+
+
 @dataclass(kw_only=True)
 class Library:
     """What was learned of a server's library so far.
 
     Attributes:
         avatars: in the server's order.
-        previews: avatar id → (H, W, 4) float32 sRGB, top row first.
+        portraits: in the server's order.
+        previews: id of an avatar or portrait → (H, W, 4) float32 sRGB, top row first.
         templates: body id → template.
+        facts: portrait id → what its networks offer, where it was asked for.
     """
 
     avatars: list[Avatar] = field(default_factory=list[Avatar])
+    portraits: list[PortraitEntry] = field(default_factory=list[PortraitEntry])
     previews: dict[str, NDArray[np.float32]] = field(
         default_factory=dict[str, "NDArray[np.float32]"]
     )
     templates: dict[str, BodyTemplate] = field(default_factory=dict[str, BodyTemplate])
+    facts: dict[str, PortraitFacts] = field(default_factory=dict[str, PortraitFacts])
 
     def avatar(self, avatar_id: str) -> Avatar:
         """Return the avatar of this id.
@@ -88,6 +122,25 @@ class Library:
             return self.avatar(avatar_id)
         return self.avatars[0]
 
+    def portrait(self, portrait_id: str) -> PortraitEntry:
+        """Return the portrait of this id, the first of the library when the id is empty.
+
+        Raises:
+            UnknownModel: the library has none; names those it has.
+        """
+        for portrait in self.portraits:
+            if portrait_id in ("", portrait.id):
+                return portrait
+        if not self.portraits:
+            raise UnknownModel(
+                "the server's library has no portraits",
+                'use a library with a package of kind "portrait" (docs/portraits.md)',
+            )
+        known = ", ".join(portrait.id for portrait in self.portraits)
+        raise UnknownModel(
+            f"the server's library has no portrait {portrait_id!r}", f"choose one of: {known}"
+        )
+
 
 known = Library()
 """The library as last fetched; the panel draws from it and never waits."""
@@ -100,7 +153,7 @@ def fetch(
     should_stop: Callable[[], bool] | None = None,
     revive: Callable[[], None] | None = None,
 ) -> Library:
-    """Ask for the avatars (and previews), remember and return them."""
+    """Ask for the avatars and portraits (and previews), remember and return them."""
     client = Client(endpoint)
     try:
 
@@ -116,10 +169,11 @@ def fetch(
 
         listed = ask(LIBRARY_LIST).params.get("models", [])
         known.avatars = [parse_avatar(model) for model in listed if model.get("kind") == "avatar"]
-        for avatar in known.avatars if previews else ():
-            if avatar.id not in known.previews:
-                reply = ask(LIBRARY_PREVIEW, id=avatar.id)
-                known.previews[avatar.id] = parse_preview(reply.arrays.get("preview"))
+        known.portraits = [parse_portrait(m) for m in listed if m.get("kind") == "portrait"]
+        for entry in (*known.avatars, *known.portraits) if previews else ():
+            if entry.id not in known.previews:
+                reply = ask(LIBRARY_PREVIEW, id=entry.id)
+                known.previews[entry.id] = parse_preview(reply.arrays.get("preview"))
     finally:
         client.close()
     return known
@@ -166,6 +220,22 @@ def parse_avatar(model: Mapping[str, Any]) -> Avatar:
         licence=str(model.get("licence", "")),
         body=model["body"],
         betas=tuple(float(beta) for beta in betas),
+    )
+
+
+def parse_portrait(model: Mapping[str, Any]) -> PortraitEntry:
+    """Read one entry of `library.list`.
+
+    Raises:
+        BadMessage: it has no id.
+    """
+    if not isinstance(model.get("id"), str):
+        raise BadMessage("a portrait of the library has no id")
+    return PortraitEntry(
+        id=model["id"],
+        name=str(model.get("name") or model["id"]),
+        digest=str(model.get("digest", "")),
+        licence=str(model.get("licence", "")),
     )
 
 

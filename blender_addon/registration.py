@@ -12,8 +12,18 @@ import bpy
 
 from . import connection
 from .engine import final
-from .scene import merge_state, properties
-from .ui import gallery, make_neural, merge, operators, panels, preferences, settings
+from .scene import merge_state, portrait_properties, properties
+from .ui import (
+    gallery,
+    make_neural,
+    merge,
+    operators,
+    panels,
+    portraits,
+    preferences,
+    settings,
+    watching,
+)
 
 _registered = False
 
@@ -24,10 +34,11 @@ def register() -> None:
     for kind in preferences.CLASSES:
         bpy.utils.register_class(kind)
     properties.register()
+    portrait_properties.register()
     gallery.register()
     settings.register()
     merge_state.register()
-    for kind in (*operators.CLASSES, *final.CLASSES):
+    for kind in (*operators.CLASSES, *portraits.CLASSES, *final.CLASSES):
         bpy.utils.register_class(kind)
     panels.register()
     make_neural.register()
@@ -45,14 +56,16 @@ def unregister() -> None:
     _registered = False
     atexit.unregister(unregister)
     _leave_rendered_viewports()
+    watching.stop_all()
     merge.unregister()
     make_neural.unregister()
     panels.unregister()
-    for kind in (*final.CLASSES, *reversed(operators.CLASSES)):
+    for kind in (*final.CLASSES, *reversed(portraits.CLASSES), *reversed(operators.CLASSES)):
         bpy.utils.unregister_class(kind)
     merge_state.unregister()
     settings.unregister()
     gallery.unregister()
+    portrait_properties.unregister()
     properties.unregister()
     for kind in reversed(preferences.CLASSES):
         bpy.utils.unregister_class(kind)

@@ -10,6 +10,7 @@
     │   ├── BadPose
     │   │   └── VPoserPose        a 32-number VPoser code instead of 63 numbers
     │   ├── BadMotion             a motion file that cannot be read
+    │   ├── NoFaceFound           a photograph in which no face is seen
     │   ├── UnsupportedCamera
     │   ├── UnsupportedTransform  a rig that is sheared or scaled unevenly
     │   ├── CannotMerge           a scene whose render cannot take in its people
@@ -140,6 +141,15 @@ class BadMotion(InvalidRequest):
     code = "motion.invalid"
     default_cause = "this file is not a motion that Dressform reads"
     default_next_step = "use an AMASS .npz or an SMPLify-X result (.npz, .pkl)"
+
+
+class NoFaceFound(InvalidRequest):
+    code = "photograph.no_face"
+    default_cause = "no face is seen in this photograph"
+    default_next_step = (
+        "take one that shows a face from the front or three quarters, cut it to head and shoulders, "
+        "or give a label map of your own"
+    )
 
 
 class UnsupportedCamera(InvalidRequest):

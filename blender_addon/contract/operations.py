@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 import numpy as np
 
@@ -77,6 +77,8 @@ class AvatarRender:
     Result params: digest (str, of the avatar's package), cached (bool), seconds (float).
     Result arrays: those of `passes`.
     """
+
+    operation: ClassVar[str] = AVATAR_RENDER
 
     avatar: str
     body: PosedBody

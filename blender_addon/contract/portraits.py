@@ -11,7 +11,7 @@ function of request and packages, and every weight, seed and direction can be an
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
@@ -174,6 +174,8 @@ class PortraitRender:
     Result params: digest (str), cached (bool), seconds (float).
     Result arrays: those of `passes`.
     """
+
+    operation: ClassVar[str] = PORTRAIT_RENDER
 
     look: PortraitLook
     camera: Camera

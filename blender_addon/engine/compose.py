@@ -1,4 +1,4 @@
-"""One finished frame: every person rendered by the server, laid over each other. No bpy.
+"""One finished frame: people and portraits rendered by the server, laid over each other. No bpy.
 
 Shared by final frames and tests; the viewport composites with the same functions.
 """
@@ -7,14 +7,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..contract.errors import BadMessage
-from ..contract.operations import AvatarRender, PosedBody
 from ..contract.versions import PROJECT_VERSION
-from ..scene.projection import for_scaled_rig
 from .pixels import Layer, composite, layer_from_reply
 
 if TYPE_CHECKING:
@@ -23,28 +21,16 @@ if TYPE_CHECKING:
     from ..contract.camera import Camera
     from ..contract.operations import Priority
     from ..contract.wire import Reply
-
-
-class RenderedPerson(Protocol):
-    """What a frame needs of a person (`scene.people.Person`)."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def avatar(self) -> str: ...
-    @property
-    def body(self) -> PosedBody: ...
-    @property
-    def scale(self) -> float: ...
+    from ..scene.subjects import RenderRequest, Subject
 
 
 @dataclass(frozen=True, kw_only=True)
 class RenderedFrame:
-    """A frame of all people.
+    """A frame of all subjects.
 
     Attributes:
         layer: the composite, linear, top row first.
-        digests: avatar id → digest of the package that made its pixels.
+        digests: package id → digest of the package that made its pixels.
     """
 
     layer: Layer
@@ -52,28 +38,18 @@ class RenderedFrame:
 
 
 def requests_of(
-    people: Sequence[RenderedPerson],
+    subjects: Sequence[Subject],
     camera: Camera,
     passes: tuple[str, ...],
     *,
     priority: Priority = "final",
     stream: str = "",
-) -> list[AvatarRender]:
-    """Return what to ask the server for, one request for each person."""
-    return [
-        AvatarRender(
-            avatar=person.avatar,
-            body=person.body,
-            camera=for_scaled_rig(camera, person.scale),
-            passes=passes,
-            priority=priority,
-            stream=f"{stream}/{person.name}" if stream else "",
-        )
-        for person in people
-    ]
+) -> list[RenderRequest]:
+    """Return what to ask the server for, one request for each subject."""
+    return [subject.request(camera, passes, priority, stream) for subject in subjects]
 
 
-def layer_of(reply: Reply, request: AvatarRender, scale: float) -> Layer:
+def layer_of(reply: Reply, request: RenderRequest, scale: float) -> Layer:
     """Check a reply's arrays and return them as a layer.
 
     Raises:
@@ -84,6 +60,7 @@ def layer_of(reply: Reply, request: AvatarRender, scale: float) -> Layer:
         "rgba": ((height, width, 4), np.uint8),
         "depth": ((height, width), np.float32),
         "masks": ((height, width, 3), np.uint8),
+        "labels": ((height, width), np.uint8),
     }
     for name in request.passes:
         array = reply.arrays.get(name)
@@ -96,48 +73,52 @@ def layer_of(reply: Reply, request: AvatarRender, scale: float) -> Layer:
         np.full((height, width), np.inf, np.float32) if depth is None else depth,
         reply.arrays.get("masks"),
         scale,
+        reply.arrays.get("labels"),
     )
 
 
 def render_frame(
-    people: Sequence[RenderedPerson],
+    subjects: Sequence[Subject],
     camera: Camera,
-    ask: Callable[[AvatarRender, str], Reply],
+    ask: Callable[[RenderRequest, str], Reply],
     *,
     masks: bool,
-    on_person: Callable[[str, int, int], None],
+    labels: bool = False,
+    on_subject: Callable[[str, int, int], None],
 ) -> RenderedFrame:
-    """Render all people and composite them.
+    """Render all subjects and composite them.
 
     Args:
-        ask: sends one request and waits; gets the person's name for its messages.
+        ask: sends one request and waits; gets the subject's name for its messages.
         masks: whether the mask passes are wanted.
-        on_person: called with the name, index and count before each person.
+        labels: whether the labels pass is wanted.
+        on_subject: called with the name, index and count before each subject.
     """
-    passes = ("rgba", "depth", "masks") if masks else ("rgba", "depth")
+    passes = ("rgba", "depth") + ("masks",) * masks + ("labels",) * labels
     layers: list[Layer] = []
     digests: dict[str, str] = {}
-    for index, (person, request) in enumerate(
-        zip(people, requests_of(people, camera, passes), strict=True)
+    for index, (subject, request) in enumerate(
+        zip(subjects, requests_of(subjects, camera, passes), strict=True)
     ):
-        on_person(person.name, index, len(people))
-        reply = ask(request, person.name)
-        layers.append(layer_of(reply, request, person.scale))
-        digests[person.avatar] = str(reply.params.get("digest", ""))
+        on_subject(subject.name, index, len(subjects))
+        reply = ask(request, subject.name)
+        layers.append(layer_of(reply, request, subject.scale))
+        digests[subject.package] = str(reply.params.get("digest", ""))
     return RenderedFrame(layer=composite(layers, camera.height, camera.width), digests=digests)
 
 
-def frame_digest(people: Sequence[RenderedPerson], camera: Camera, digests: dict[str, str]) -> str:
+def frame_digest(subjects: Sequence[Subject], camera: Camera, digests: dict[str, str]) -> str:
     """Return the digest of everything that a frame's pixels depend on.
 
     Args:
-        digests: avatar id → package digest.
+        digests: package id → package digest.
     """
     digest = hashlib.sha256(PROJECT_VERSION.encode())
-    for request in requests_of(people, camera, ("rgba", "depth")):
+    requests = requests_of(subjects, camera, ("rgba", "depth"))
+    for subject, request in zip(subjects, requests, strict=True):
         params, arrays = request.to_wire()
         digest.update(repr(sorted(params.items())).encode())
-        digest.update(digests.get(request.avatar, "").encode())
+        digest.update(digests.get(subject.package, "").encode())
         for name in sorted(arrays):
             digest.update(np.ascontiguousarray(arrays[name]).tobytes())
     return digest.hexdigest()

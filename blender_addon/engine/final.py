@@ -11,36 +11,41 @@ background and in split frame ranges. Blender calls `render` off its main thread
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import bpy
+import numpy as np
 
 from .. import connection, error_log
 from ..client import Client
 from ..contract.errors import Cancelled, DressformError, InternalError
 from ..scene.cameras import scene_camera
 from ..scene.merge_state import frame_scene
-from ..scene.people import Person, visible_people
+from ..scene.portraits import visible_subjects
 from ..scene.projection import Border, border_pixels
+from ..scene.subjects import Portrait
 from .compose import RenderedFrame, render_frame
 from .pixels import Layer, blender_depth, composite, pass_values
 from .viewport import Viewport
 
 if TYPE_CHECKING:
-    import numpy as np
+    from collections.abc import Sequence
 
     from ..contract.camera import Camera
-    from ..contract.operations import AvatarRender
     from ..contract.wire import Reply
+    from ..scene.subjects import RenderRequest, Subject
 
 MASK_PASSES = ("Mask Foreground", "Mask Hands", "Mask Face")
 """Names of the mask passes, in the order of `joints.MASK_CHANNELS`."""
+
+LABELS = "Labels"
+"""Name of the pass with values 0…16 (`contract.labels`); 0 where no portrait is."""
 
 _warned: set[tuple[str, str]] = set()
 
 
 class DressformRenderEngine(bpy.types.RenderEngine):
-    """Renders the scene's people with their avatars."""
+    """Renders the scene's people and portraits."""
 
     bl_idname = "DRESSFORM"
     bl_label = "Dressform"
@@ -63,6 +68,8 @@ class DressformRenderEngine(bpy.types.RenderEngine):
         if renderlayer.dressform.use_masks:
             for name in MASK_PASSES:
                 self.register_pass(scene, renderlayer, name, 1, "X", "VALUE")
+        if renderlayer.dressform.use_labels:
+            self.register_pass(scene, renderlayer, LABELS, 1, "X", "VALUE")
 
     def render(self, depsgraph: bpy.types.Depsgraph) -> None:
         """Render one frame of one view layer."""
@@ -86,19 +93,20 @@ class DressformRenderEngine(bpy.types.RenderEngine):
         self._warn_of_view_transform(scene)  # pyright: ignore[reportArgumentType]
         layer = depsgraph.view_layer
         camera = scene_camera(depsgraph)
-        people = visible_people(depsgraph, within=_people_left(scene))  # pyright: ignore[reportArgumentType]
-        frame = self._frame(people, camera, masks=layer.dressform.use_masks)
+        subjects = visible_subjects(depsgraph, within=_people_left(scene))  # pyright: ignore[reportArgumentType]
+        self._warn_of_paint(subjects, camera)
+        frame = self._frame(subjects, camera, layer.dressform)
         self._write(scene, layer, camera, frame)  # pyright: ignore[reportArgumentType]
 
-    def _frame(self, people: list[Person], camera: Camera, *, masks: bool) -> RenderedFrame:
+    def _frame(self, subjects: Sequence[Subject], camera: Camera, wanted: Any) -> RenderedFrame:
         link = connection.current()
-        if not people:
+        if not subjects:
             return RenderedFrame(layer=composite([], camera.height, camera.width), digests={})
         self.update_stats("Dressform", "Waiting for the model server")
         client = Client(link.endpoint())  # one socket for each render call: we may be in a thread
         try:
 
-            def ask(request: AvatarRender, name: str) -> Reply:
+            def ask(request: RenderRequest, name: str) -> Reply:
                 try:
                     return link.render(
                         client,
@@ -112,7 +120,14 @@ class DressformRenderEngine(bpy.types.RenderEngine):
                     error.cause = f"{name}: {error.cause}"
                     raise
 
-            return render_frame(people, camera, ask, masks=masks, on_person=self._on_person)
+            return render_frame(
+                subjects,
+                camera,
+                ask,
+                masks=wanted.use_masks,
+                labels=wanted.use_labels,
+                on_subject=self._on_subject,
+            )
         finally:
             client.close()
 
@@ -120,7 +135,7 @@ class DressformRenderEngine(bpy.types.RenderEngine):
         """Tell whether the user has cancelled the render (asked every 50 ms)."""
         return self.test_break()
 
-    def _on_person(self, name: str, index: int, count: int) -> None:
+    def _on_subject(self, name: str, index: int, count: int) -> None:
         self.update_stats("Dressform", f"{name} ({index + 1} of {count})")
         self.update_progress(index / count)
 
@@ -140,8 +155,16 @@ class DressformRenderEngine(bpy.types.RenderEngine):
                 render_pass.rect.foreach_set(pass_values(_cut(image, border)))
         self.end_result(result)
         whole = self.get_result()  # what is written to disk takes its metadata from here
-        for avatar, digest in frame.digests.items():
-            whole.stamp_data_add_field(f"Dressform {avatar}", digest)
+        for package, digest in frame.digests.items():
+            whole.stamp_data_add_field(f"Dressform {package}", digest)
+
+    def _warn_of_paint(self, subjects: Sequence[Subject], camera: Camera) -> None:
+        """Say what is not as it was painted; the picture is made all the same."""
+        for subject in subjects:
+            note = subject.note(camera) if isinstance(subject, Portrait) else ""
+            if note and (subject.name, note) not in _warned:
+                _warned.add((subject.name, note))
+                self.report({"WARNING"}, note)
 
     def _warn_of_view_transform(self, scene: bpy.types.Scene) -> None:
         transform = scene.view_settings.view_transform
@@ -197,6 +220,8 @@ def _pass_images(layer: Layer) -> dict[str, np.ndarray]:
     images = {"Combined": layer.rgba, "Depth": blender_depth(layer.depth)}
     if layer.masks is not None:
         images |= {name: layer.masks[..., index] for index, name in enumerate(MASK_PASSES)}
+    labels = np.zeros(layer.depth.shape, np.uint8) if layer.labels is None else layer.labels
+    images[LABELS] = labels.astype(np.float32)
     return images
 
 

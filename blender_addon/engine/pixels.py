@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..contract.portraits import NOT_PAINTED
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -24,17 +26,19 @@ EMPTY_DEPTH = 1e10
 
 @dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One person's image, linear, premultiplied, top row first.
+    """The image of one person or portrait, linear, premultiplied, top row first.
 
     Attributes:
         rgba: (H, W, 4) float32.
         depth: (H, W) float32 metres, +inf where nothing is.
         masks: (H, W, 3) float32 in 0…1 (`joints.MASK_CHANNELS`), None when not asked for.
+        labels: (H, W) uint8, 0…16 (`labels.Label`), None for what has no labels (people).
     """
 
     rgba: NDArray[np.float32]
     depth: NDArray[np.float32]
     masks: NDArray[np.float32] | None = None
+    labels: NDArray[np.uint8] | None = None
 
 
 def linear_from_srgb(value: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -85,19 +89,25 @@ def layer_from_reply(
     depth: NDArray[np.float32],
     masks: NDArray[np.uint8] | None,
     scale: float,
+    labels: NDArray[np.uint8] | None = None,
 ) -> Layer:
-    """Return a reply's arrays as a layer; depth is multiplied by the rig's `scale`."""
+    """Return a reply's arrays as a layer; depth is multiplied by the object's `scale`.
+
+    Labels are background where the network painted nothing.
+    """
     return Layer(
         rgba=linear_premultiplied(rgba),
         depth=(depth if scale == 1.0 else depth * np.float32(scale)).astype(np.float32),
         masks=None if masks is None else masks.astype(np.float32) / np.float32(255),
+        labels=None if labels is None else np.where(labels == NOT_PAINTED, np.uint8(0), labels),
     )
 
 
 def composite(layers: Sequence[Layer], height: int, width: int) -> Layer:
-    """Lay people over each other, the nearer in front, decided for each pixel.
+    """Lay people and portraits over each other, the nearer in front, decided for each pixel.
 
-    Depth is that of the nearest; with no layers everything is empty. Ties keep the order given.
+    Depth and label are those of the nearest; with no layers everything is empty. Ties keep the
+    order given.
     """
     if not layers:
         return Layer(
@@ -115,7 +125,17 @@ def composite(layers: Sequence[Layer], height: int, width: int) -> Layer:
         alpha = np.stack([layer.rgba[..., 3:] for layer in layers])
         stacked = np.stack([layer.masks for layer in layers if layer.masks is not None])
         masks = _front_to_back(np.concatenate([stacked, alpha], axis=-1), order)[..., :3]
-    return Layer(rgba=rgba, depth=depth.min(axis=0), masks=masks)
+    return Layer(
+        rgba=rgba, depth=depth.min(axis=0), masks=masks, labels=_nearest_labels(layers, order[0])
+    )
+
+
+def _nearest_labels(layers: Sequence[Layer], nearest: NDArray[np.intp]) -> NDArray[np.uint8] | None:
+    if all(layer.labels is None for layer in layers):
+        return None
+    none = np.zeros(nearest.shape, np.uint8)
+    stacked = np.stack([none if layer.labels is None else layer.labels for layer in layers])
+    return np.take_along_axis(stacked, nearest[None], axis=0)[0]
 
 
 def _front_to_back(values: NDArray[np.float32], order: NDArray[np.intp]) -> NDArray[np.float32]:

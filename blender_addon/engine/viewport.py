@@ -25,16 +25,15 @@ from gpu_extras.presets import draw_texture_2d
 from .. import connection, error_log
 from ..client import Client
 from ..contract.errors import DeadlineExceeded, DressformError, Superseded, Unavailable
-from ..contract.operations import AVATAR_RENDER, AvatarRender
 from ..scene.cameras import view_camera
-from ..scene.people import visible_people
+from ..scene.portraits import visible_subjects
 from .compose import layer_of, requests_of
 from .pixels import Layer, composite, pass_values
 
 if TYPE_CHECKING:
     from ..contract.camera import Camera
     from ..contract.wire import Reply
-    from ..scene.people import Person
+    from ..scene.subjects import RenderRequest, Subject
 
 LONGEST_SIDE = 640
 """Images for the viewport are at most this many pixels long; they are stretched to the region."""
@@ -48,12 +47,12 @@ PAUSE_SECONDS = 1.0
 
 @dataclass(kw_only=True)
 class _Picture:
-    """One image of all people: requests, and the layers that came back."""
+    """One image of all subjects: requests, and the layers that came back."""
 
-    people: list[Person]
+    subjects: list[Subject]
     camera: Camera
     key: bytes
-    requests: list[AvatarRender]
+    requests: list[RenderRequest]
     ids: dict[str, int] = field(default_factory=dict[str, int])
     layers: dict[int, Layer] = field(default_factory=dict[int, Layer])
 
@@ -99,7 +98,7 @@ class Viewport:
         region, view = context.region, context.region_data
         try:
             scale = min(1.0, LONGEST_SIDE / max(region.width, region.height, 1))
-            self._want(visible_people(depsgraph), view_camera(region, view, scale))  # pyright: ignore[reportArgumentType]
+            self._want(visible_subjects(depsgraph), view_camera(region, view, scale))  # pyright: ignore[reportArgumentType]
             self._pump()
         except DressformError as error:
             self._tell(error)
@@ -120,15 +119,15 @@ class Viewport:
         # Blender frees its part of an engine first, so only this plain object can clean up.
         self.close()
 
-    def _want(self, people: list[Person], camera: Camera) -> None:
+    def _want(self, subjects: list[Subject], camera: Camera) -> None:
         requests = requests_of(
-            people, camera, ("rgba", "depth"), priority="interactive", stream=self._stream
+            subjects, camera, ("rgba", "depth"), priority="interactive", stream=self._stream
         )
         key = _key(requests)
         newest = self._wanted or self._sent
         if key == (newest.key if newest else self._shown_key):
             return
-        self._wanted = _Picture(people=people, camera=camera, key=key, requests=requests)
+        self._wanted = _Picture(subjects=subjects, camera=camera, key=key, requests=requests)
         self._send()
 
     def _send(self) -> None:
@@ -143,7 +142,7 @@ class Viewport:
             return
         for index, request in enumerate(picture.requests):
             params, arrays = request.to_wire()
-            identity = client.submit(AVATAR_RENDER, params, arrays, timeout=ATTEMPT_SECONDS)
+            identity = client.submit(request.operation, params, arrays, timeout=ATTEMPT_SECONDS)
             picture.ids[identity] = index
         self._sent = picture
         if not picture.requests:
@@ -195,7 +194,7 @@ class Viewport:
         index = picture.ids[reply.id]
         try:
             reply.raise_if_error()
-            layer = layer_of(reply, picture.requests[index], picture.people[index].scale)
+            layer = layer_of(reply, picture.requests[index], picture.subjects[index].scale)
         except Superseded:
             self._sent = None
             return
@@ -228,7 +227,9 @@ class Viewport:
         self._texture = gpu.types.GPUTexture((width, height), format="RGBA16F", data=data)  # pyright: ignore[reportCallIssue]
         self._shown_key = picture.key
         self._sent = None
-        self._engine.update_stats("Dressform", ", ".join(person.name for person in picture.people))
+        self._engine.update_stats(
+            "Dressform", ", ".join(subject.name for subject in picture.subjects)
+        )
         self._engine.tag_redraw()
 
     def _tell(self, error: DressformError) -> None:
@@ -236,7 +237,7 @@ class Viewport:
         self._engine.update_stats("Dressform", error_log.sentence(error))
 
 
-def _key(requests: list[AvatarRender]) -> bytes:
+def _key(requests: list[RenderRequest]) -> bytes:
     parts: list[bytes] = []
     for request in requests:
         params, arrays = request.to_wire()

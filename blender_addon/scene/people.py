@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,27 +16,13 @@ from ..contract.operations import PosedBody
 from .pose_math import read_rig
 from .properties import JOINT_TABLE, beta_name, expression_name
 from .stand_in import joint_positions
+from .subjects import Person
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     import bpy
     from numpy.typing import NDArray
-
-
-@dataclass(frozen=True, kw_only=True)
-class Person:
-    """One person of a frame, ready to send.
-
-    Attributes:
-        name: of the armature object.
-        avatar: id of the avatar.
-        body: pose and shape in SMPL-X axes, metres of the unscaled person.
-        scale: uniform scale of the rig (see `projection.for_scaled_rig`).
-    """
-
-    name: str
-    avatar: str
-    body: PosedBody
-    scale: float
 
 
 def is_person(ob: bpy.types.Object | None) -> bool:
@@ -55,14 +40,26 @@ def visible_people(depsgraph: bpy.types.Depsgraph, within: set[str] | None = Non
         BadPose: a rig lacks bones.
         UnsupportedTransform: a rig is sheared, mirrored or scaled unevenly.
     """
-    found: list[Person] = []
+    return [read_person(ob, world) for ob, world in shown(depsgraph, is_person, within)]
+
+
+def shown(
+    depsgraph: bpy.types.Depsgraph,
+    wanted: Callable[[bpy.types.Object], bool],
+    within: set[str] | None = None,
+) -> Iterator[tuple[bpy.types.Object, NDArray[np.float64]]]:
+    """Yield the evaluated objects of a kind that a depsgraph shows, with their world matrices.
+
+    Args:
+        wanted: tells the kind.
+        within: names of the objects that count, and whose instances do; None for all.
+    """
     for instance in depsgraph.object_instances:
-        ob = instance.object
+        ob: Any = instance.object
         if within is not None and (instance.parent or ob).name not in within:
             continue
-        if instance.show_self and is_person(ob):
-            found.append(read_person(ob, np.array(instance.matrix_world, np.float64)))  # pyright: ignore[reportArgumentType]
-    return found
+        if instance.show_self and wanted(ob):
+            yield ob, np.array(instance.matrix_world, np.float64)  # pyright: ignore[reportArgumentType]
 
 
 def read_person(rig: bpy.types.Object, world: NDArray[np.float64] | None = None) -> Person:

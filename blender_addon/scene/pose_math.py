@@ -76,7 +76,7 @@ def read_rig(
     """
     scale = uniform_scale(world, name)
     rotations = _global_rotations(rest, posed, name)
-    rotations = _nearest_rotations((np.asarray(world, np.float64)[:3, :3] / scale) @ rotations)
+    rotations = nearest_rotations((np.asarray(world, np.float64)[:3, :3] / scale) @ rotations)
     local = rotations.copy()
     parents = np.array(PARENTS[1:])
     local[1:] = np.swapaxes(rotations[parents], -1, -2) @ rotations[1:]
@@ -102,8 +102,11 @@ def _global_rotations(
     return axes @ np.linalg.inv(np.asarray(rest, np.float64)[:, :3, :3])
 
 
-def _nearest_rotations(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
-    # Blender's matrices are float32 products: orthonormalise, so that their errors do not add up.
+def nearest_rotations(matrices: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the rotations nearest to almost orthonormal matrices (…, 3, 3).
+
+    Blender's matrices are float32 products: orthonormalised, their errors do not add up.
+    """
     left, _, right = np.linalg.svd(matrices)
     return left @ right
 
@@ -120,7 +123,7 @@ def basis_rotations(rest: NDArray[np.floating], pose: NDArray[np.floating]) -> N
     """
     axes = np.asarray(rest, np.float64)[:, :3, :3]
     turned = Y_UP_TO_Z_UP @ np.asarray(pose, np.float64) @ Y_UP_TO_Z_UP.T
-    return _nearest_rotations(np.linalg.inv(axes) @ turned @ axes)
+    return nearest_rotations(np.linalg.inv(axes) @ turned @ axes)
 
 
 def posed_joints(

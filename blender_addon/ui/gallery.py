@@ -1,4 +1,4 @@
-"""The avatars of the library as a gallery with pictures."""
+"""The avatars and portraits of the library as galleries with pictures."""
 
 # pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 # pyright: reportIncompatibleMethodOverride=false, reportMissingModuleSource=false
@@ -25,6 +25,7 @@ _icons: Any = None
 _shown_preview: NDArray[np.uint8] | None = None
 _shown: dict[str, tuple[str, str, str, int, int]] = {}
 _items: list[tuple[str, str, str, int, int]] = []
+_portrait_items: list[tuple[str, str, str, int, int]] = []
 
 
 def items(_self: Any, _context: bpy.types.Context | None) -> list[tuple[str, str, str, int, int]]:
@@ -32,20 +33,63 @@ def items(_self: Any, _context: bpy.types.Context | None) -> list[tuple[str, str
     return _items or [_EMPTY]
 
 
+def portrait_items(
+    _self: Any, _context: bpy.types.Context | None
+) -> list[tuple[str, str, str, int, int]]:
+    """Return the entries of the gallery of portraits."""
+    return _portrait_items or [_NO_PORTRAITS]
+
+
 _EMPTY = ("", "No avatars yet", "Start the server, then Refresh", 0, 0)
+_NO_PORTRAITS = ("", "No portraits yet", "Start the server, then Refresh", 0, 0)
 
 
 def refresh() -> None:
     """Rebuild the entries from what the library is known to hold (main thread only)."""
-    known = library.known
-    _items.clear()
-    for number, avatar in enumerate(known.avatars):
-        # By the digest too: an avatar that was replaced has another face.
-        icon = _icon(f"{avatar.id} {avatar.digest}", known.previews.get(avatar.id))
-        text = f"{avatar.name} ({avatar.licence})" if avatar.licence else avatar.name
-        entry = (avatar.id, avatar.name, text, icon, number)
-        # Blender keeps pointers to these texts: keep every one that it was ever shown.
-        _items.append(_shown.setdefault(f"{entry}", entry))
+    for items_of, entries in (
+        (_items, library.known.avatars),
+        (_portrait_items, library.known.portraits),
+    ):
+        items_of.clear()
+        items_of.extend(_entry(number, entry) for number, entry in enumerate(entries))
+
+
+def _entry(
+    number: int, model: library.Avatar | library.PortraitEntry
+) -> tuple[str, str, str, int, int]:
+    # By the digest too: an avatar that was replaced has another face.
+    icon = _icon(f"{model.id} {model.digest}", library.known.previews.get(model.id))
+    text = f"{model.name} ({model.licence})" if model.licence else model.name
+    entry = (model.id, model.name, text, icon, number)
+    # Blender keeps pointers to these texts: keep every one that it was ever shown.
+    return _shown.setdefault(f"{entry}", entry)
+
+
+def picture_icon(key: str, picture: NDArray[np.uint8] | None) -> int:
+    """Return the icon of a picture (H, W, 3) uint8 sRGB; 0 when there is none.
+
+    Args:
+        key: names the picture's content; known ones are not made again.
+    """
+    if picture is None:
+        return 0
+    return _icon(key, whole_picture(picture) if _icons is None or key not in _icons else _NOTHING)
+
+
+def forget_icon(key: str) -> None:
+    """Free the icon of a picture that is not shown any more."""
+    if _icons is not None:
+        _icons.pop(key, None)
+
+
+def whole_picture(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return (H, W, 3) bytes as (H, W, 4) floats."""
+    whole = np.ones((*picture.shape[:2], 4), np.float32)
+    whole[..., :3] = picture / np.float32(255)
+    return whole
+
+
+_NOTHING = np.zeros((1, 1, 4), np.float32)
 
 
 def progress_icon(preview: NDArray[np.uint8] | None) -> int:
@@ -59,10 +103,8 @@ def progress_icon(preview: NDArray[np.uint8] | None) -> int:
         return 0
     if preview is not _shown_preview:
         _shown_preview = preview
-        whole = np.ones((*preview.shape[:2], 4), np.float32)
-        whole[..., :3] = preview / np.float32(255)
         _icons.pop(_PROGRESS, None)
-        _set_pixels(_icons.new(_PROGRESS), whole)
+        _set_pixels(_icons.new(_PROGRESS), whole_picture(preview))
     return _icons[_PROGRESS].icon_id
 
 
@@ -98,6 +140,7 @@ def unregister() -> None:
     """Free the pictures."""
     global _icons  # noqa: PLW0603
     _items.clear()
+    _portrait_items.clear()
     if _icons is not None:
         bpy.utils.previews.remove(_icons)
         _icons = None

@@ -19,13 +19,13 @@ from ..contract.errors import BadParameter, Cancelled, DressformError
 from ..job import Job
 from ..make_neural import Order, Progress, make_neural
 from . import gallery
+from .sidebar import paragraph
+from .waiting import Outcome, redraw, refuse
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from ..library import Avatar
-
-Outcome = set[str]
 
 _TICK_SECONDS = 0.25
 _LENGTHS = {
@@ -124,7 +124,7 @@ class DRESSFORM_OT_make_neural(bpy.types.Operator):
         try:
             order, folder = self._begun(context) if not self.resume else _resumed(self.resume)
         except DressformError as error:
-            return _refuse(self, error)
+            return refuse(self, error)
         running = _start(order, folder, context.scene)  # pyright: ignore[reportArgumentType]
         if bpy.app.background:
             return self._wait(running)
@@ -170,7 +170,7 @@ class DRESSFORM_OT_make_neural(bpy.types.Operator):
         try:
             avatar = _finish(running)
         except DressformError as error:
-            return _refuse(self, error)
+            return refuse(self, error)
         self.report({"INFO"}, f"{avatar.name} is in the gallery")
         return {"FINISHED"}
 
@@ -217,8 +217,8 @@ class DRESSFORM_PT_make_neural(bpy.types.Panel):
         column.prop(chosen, "wear")
         hindrance = neural_character.why_not(context.scene, context.object)  # pyright: ignore[reportArgumentType]
         if hindrance is not None:
-            _paragraph(layout, hindrance.cause)
-            _paragraph(layout, f"→ {hindrance.next_step}")
+            paragraph(layout, hindrance.cause)
+            paragraph(layout, f"→ {hindrance.next_step}")
         row = layout.row()
         row.scale_y = 1.4
         row.enabled = hindrance is None
@@ -239,16 +239,6 @@ def _draw_progress(layout: Any, running: Running) -> None:
     if icon:
         layout.template_icon(icon_value=icon, scale=8.0)
     layout.operator("dressform.cancel_neural", icon="X")
-
-
-def _paragraph(layout: Any, text: str, width: int = 38) -> None:
-    """Draw a text over several lines: labels do not wrap."""
-    import textwrap
-
-    column = layout.column(align=True)
-    column.scale_y = 0.8
-    for line in textwrap.wrap(text, width):
-        column.label(text=line)
 
 
 def _resumed(avatar: str) -> tuple[Order, Path]:
@@ -285,7 +275,7 @@ def _tick() -> float | None:
     running = _State.running
     if running is None:
         return None
-    _redraw()
+    redraw()
     if not running.job.done:
         return _TICK_SECONDS
     _State.running = None
@@ -295,7 +285,7 @@ def _tick() -> float | None:
         pass
     except DressformError as error:
         error_log.record("Make Neural", error)
-    _redraw()
+    redraw()
     return None
 
 
@@ -316,20 +306,6 @@ def _finish(running: Running) -> Avatar:
     if running.wear and rig is not None:
         rig.dressform.avatar = avatar.id
     return avatar
-
-
-def _refuse(operator: bpy.types.Operator, error: DressformError) -> Outcome:
-    error_log.record(operator.bl_label, error)
-    operator.report({"ERROR"}, error_log.sentence(error))
-    return {"CANCELLED"}
-
-
-def _redraw() -> None:
-    manager = bpy.context.window_manager
-    for window in manager.windows if manager else ():  # pyright: ignore[reportUnnecessaryComparison]
-        for area in window.screen.areas:
-            if area.type == "VIEW_3D":
-                area.tag_redraw()
 
 
 CLASSES = (

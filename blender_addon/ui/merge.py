@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import bpy
 
-from .. import error_log
 from ..contract.errors import DressformError
 from ..scene import merge
 from ..scene.merge_nodes import can_keep_colours
 from ..scene.people import is_person
-
-Outcome = set[str]
+from .waiting import Outcome, refuse
 
 
 class DRESSFORM_OT_merge(bpy.types.Operator):
@@ -35,7 +33,7 @@ class DRESSFORM_OT_merge(bpy.types.Operator):
         try:
             notes = merge.merge(context.scene, context.view_layer)  # pyright: ignore[reportArgumentType]
         except DressformError as error:
-            return _refuse(self, error)
+            return refuse(self, error)
         for note in notes:
             self.report({"WARNING"}, note)
         return {"FINISHED"}
@@ -79,15 +77,9 @@ class DRESSFORM_OT_add_shadow_catcher(bpy.types.Operator):
         try:
             merge.add_shadow_catcher(context.scene, rig)  # pyright: ignore[reportArgumentType]
         except DressformError as error:
-            return _refuse(self, error)
+            return refuse(self, error)
         self.report({"INFO"}, "The film is now transparent")
         return {"FINISHED"}
-
-
-def _refuse(operator: bpy.types.Operator, error: DressformError) -> Outcome:
-    error_log.record(operator.bl_label, error)
-    operator.report({"ERROR"}, error_log.sentence(error))
-    return {"CANCELLED"}
 
 
 class DRESSFORM_PT_merge(bpy.types.Panel):

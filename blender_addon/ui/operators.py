@@ -14,91 +14,18 @@ import bpy
 
 from .. import connection, error_log, library
 from ..contract.errors import DressformError
-from ..job import Job
 from ..scene import motions, rig, staging
 from ..scene.people import is_person
 from . import gallery
+from .waiting import Outcome, Waiting, link_parts, redraw, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..scene.stand_in import BodyTemplate
 
-Outcome = set[str]
 
-
-def _link_parts() -> tuple[Callable[[], str], Callable[[], None]]:
-    link = connection.current()
-    return link.endpoint, link.revive
-
-
-class _Waiting(bpy.types.Operator):
-    """Runs a job and finishes when it is done: modal in a window, at once in background."""
-
-    bl_options = {"REGISTER", "UNDO", "INTERNAL"}
-
-    _job: Job[Any] | None = None
-    _timer: bpy.types.Timer | None = None
-
-    def work(self) -> Callable[[Callable[[], bool]], Any]:
-        """Return what to run in the job; it must not touch bpy data."""
-        raise NotImplementedError
-
-    def finish(self, context: bpy.types.Context, result: Any) -> None:
-        """Use the result, on Blender's main thread."""
-        raise NotImplementedError
-
-    def execute(self, context: bpy.types.Context) -> Outcome:
-        """Start; wait only in background mode or when called from a script."""
-        self._job = Job(self.work())
-        if bpy.app.background or context.window is None:
-            return self._end(context)
-        self._timer = context.window_manager.event_timer_add(0.05, window=context.window)
-        context.window_manager.modal_handler_add(self)
-        return {"RUNNING_MODAL"}
-
-    def modal(self, context: bpy.types.Context, event: bpy.types.Event) -> Outcome:
-        """Watch the job; Esc gives it up."""
-        if self._job is None:
-            return {"CANCELLED"}
-        if event.type == "ESC":
-            self._job.cancel()
-            self._stop_timer(context)
-            return {"CANCELLED"}
-        if event.type != "TIMER" or not self._job.done:
-            return {"PASS_THROUGH"}
-        self._stop_timer(context)
-        return self._end(context)
-
-    def _stop_timer(self, context: bpy.types.Context) -> None:
-        if self._timer is not None:
-            context.window_manager.event_timer_remove(self._timer)
-            self._timer = None
-
-    def _end(self, context: bpy.types.Context) -> Outcome:
-        try:
-            self.finish(context, self._job.result() if self._job else None)
-        except DressformError as error:
-            return _refuse(self, error)
-        _redraw(context)
-        return {"FINISHED"}
-
-
-def _refuse(operator: bpy.types.Operator, error: DressformError) -> Outcome:
-    error_log.record(operator.bl_label, error)
-    operator.report({"ERROR"}, error_log.sentence(error))
-    return {"CANCELLED"}
-
-
-def _redraw(context: bpy.types.Context) -> None:
-    manager = context.window_manager
-    for window in manager.windows if manager else ():  # pyright: ignore[reportUnnecessaryComparison]
-        for area in window.screen.areas:
-            if area.type in ("VIEW_3D", "PREFERENCES"):
-                area.tag_redraw()
-
-
-class DRESSFORM_OT_start_server(_Waiting):
+class DRESSFORM_OT_start_server(Waiting):
     """Start the model server on this machine and load its avatars."""
 
     bl_idname = "dressform.start_server"
@@ -106,7 +33,7 @@ class DRESSFORM_OT_start_server(_Waiting):
     bl_options = {"REGISTER", "INTERNAL"}
 
     def work(self) -> Callable[[Callable[[], bool]], Any]:
-        endpoint, revive = _link_parts()
+        endpoint, revive = link_parts()
         return lambda stop: library.fetch(endpoint(), should_stop=stop, revive=revive)
 
     def finish(self, context: bpy.types.Context, result: Any) -> None:
@@ -128,11 +55,11 @@ class DRESSFORM_OT_stop_server(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         connection.current().stop()
-        _redraw(context)
+        redraw(context)
         return {"FINISHED"}
 
 
-class DRESSFORM_OT_add_person(_Waiting):
+class DRESSFORM_OT_add_person(Waiting):
     """Add a person to pose and animate: a rig that wears the chosen avatar."""
 
     bl_idname = "dressform.add_person"
@@ -144,7 +71,7 @@ class DRESSFORM_OT_add_person(_Waiting):
     )
 
     def work(self) -> Callable[[Callable[[], bool]], Any]:
-        endpoint, revive = _link_parts()
+        endpoint, revive = link_parts()
         wanted = self.avatar
 
         def fetch(stop: Callable[[], bool]) -> tuple[library.Avatar, BodyTemplate]:
@@ -217,7 +144,7 @@ class DRESSFORM_OT_import_motion(bpy.types.Operator):
                 set_range=self.scene_range,
             )
         except DressformError as error:
-            return _refuse(self, error)
+            return refuse(self, error)
         for note in notes:
             self.report({"WARNING"}, note)
         return {"FINISHED"}
@@ -245,7 +172,7 @@ class DRESSFORM_OT_apply_motion(bpy.types.Operator):
                 set_range=True,  # pyright: ignore[reportArgumentType]
             )
         except DressformError as error:
-            return _refuse(self, error)
+            return refuse(self, error)
         return {"FINISHED"}
 
 
@@ -298,7 +225,7 @@ class DRESSFORM_OT_clear_errors(bpy.types.Operator):
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         error_log.clear()
-        _redraw(context)
+        redraw(context)
         return {"FINISHED"}
 
 

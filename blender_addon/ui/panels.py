@@ -11,6 +11,7 @@ import bpy
 from .. import connection, error_log, library
 from ..scene.people import is_person
 from ..scene.properties import beta_name, expression_name
+from .sidebar import Sidebar, paragraph
 
 _STATES = {
     "stopped": ("Stopped", "PAUSE"),
@@ -22,13 +23,7 @@ _STATES = {
 _FIRST_SLIDERS = 10
 
 
-class _Sidebar(bpy.types.Panel):
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "Dressform"
-
-
-class DRESSFORM_PT_people(_Sidebar):
+class DRESSFORM_PT_people(Sidebar):
     """Avatars to choose from, and the server they come from."""
 
     bl_idname = "DRESSFORM_PT_people"
@@ -64,10 +59,10 @@ def _draw_server(layout: bpy.types.UILayout) -> None:
     elif link.state != "starting":
         row.operator("dressform.start_server", text="Start", icon="PLAY")
     if link.error is not None:
-        _paragraph(layout, error_log.sentence(link.error))
+        paragraph(layout, error_log.sentence(link.error))
 
 
-class DRESSFORM_PT_person(_Sidebar):
+class DRESSFORM_PT_person(Sidebar):
     """The active person's shape and expression."""
 
     bl_idname = "DRESSFORM_PT_person"
@@ -91,7 +86,7 @@ class DRESSFORM_PT_person(_Sidebar):
         row.operator("dressform.import_motion", text="Import…", icon="IMPORT")
 
 
-class DRESSFORM_PT_shape(_Sidebar):
+class DRESSFORM_PT_shape(Sidebar):
     """Shape sliders."""
 
     bl_idname = "DRESSFORM_PT_shape"
@@ -105,7 +100,7 @@ class DRESSFORM_PT_shape(_Sidebar):
             self.layout.operator("dressform.reset_sliders", icon="LOOP_BACK")
 
 
-class DRESSFORM_PT_expression(_Sidebar):
+class DRESSFORM_PT_expression(Sidebar):
     """Expression sliders."""
 
     bl_idname = "DRESSFORM_PT_expression"
@@ -135,8 +130,8 @@ def _person_of(ob: bpy.types.Object | None) -> bpy.types.Object | None:
     return ob if is_person(ob) else None
 
 
-class DRESSFORM_PT_render(_Sidebar):
-    """Render with avatars."""
+class DRESSFORM_PT_render(Sidebar):
+    """Render people and portraits."""
 
     bl_idname = "DRESSFORM_PT_render"
     bl_label = "Render"
@@ -158,6 +153,7 @@ class DRESSFORM_PT_render(_Sidebar):
             layout.label(text="The scene has no camera", icon="ERROR")
         layout.prop(context.view_layer, "use_pass_z", text="Depth Pass")
         layout.prop(context.view_layer.dressform, "use_masks", text="Mask Passes")
+        layout.prop(context.view_layer.dressform, "use_labels", text="Labels Pass")
         _draw_render_buttons(layout)  # pyright: ignore[reportArgumentType]
 
 
@@ -168,7 +164,7 @@ def _draw_render_buttons(layout: bpy.types.UILayout) -> None:
     movie.animation, movie.use_viewport = True, True
 
 
-class DRESSFORM_PT_errors(_Sidebar):
+class DRESSFORM_PT_errors(Sidebar):
     """What went wrong lately."""
 
     bl_idname = "DRESSFORM_PT_errors"
@@ -185,21 +181,11 @@ class DRESSFORM_PT_errors(_Sidebar):
             box = layout.box().column(align=True)
             times = f"  ×{entry.count}" if entry.count > 1 else ""
             box.label(text=f"{entry.place}{times}", icon="ERROR")
-            _paragraph(box, entry.cause)
-            _paragraph(box, f"→ {entry.next_step}")
+            paragraph(box, entry.cause)
+            paragraph(box, f"→ {entry.next_step}")
         row = layout.row(align=True)
         row.operator("dressform.copy_report", icon="COPYDOWN")
         row.operator("dressform.clear_errors", icon="TRASH")
-
-
-def _paragraph(layout: bpy.types.UILayout, text: str, width: int = 38) -> None:
-    """Draw a text over several lines: labels do not wrap."""
-    import textwrap
-
-    column = layout.column(align=True)
-    column.scale_y = 0.8
-    for line in textwrap.wrap(text, width):
-        column.label(text=line)
 
 
 class DRESSFORM_PT_view_layer_passes(bpy.types.Panel):
@@ -221,6 +207,7 @@ class DRESSFORM_PT_view_layer_passes(bpy.types.Panel):
         layout.use_property_split = True
         layout.prop(context.view_layer, "use_pass_z", text="Depth")
         layout.prop(context.view_layer.dressform, "use_masks")
+        layout.prop(context.view_layer.dressform, "use_labels")
 
 
 CLASSES = (

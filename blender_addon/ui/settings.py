@@ -20,6 +20,11 @@ class DressformScene(bpy.types.PropertyGroup):
         description="Who to add to the scene",
         items=gallery.items,  # pyright: ignore[reportArgumentType]
     )
+    portrait: bpy.props.EnumProperty(
+        name="Portrait",
+        description="Which portrait to add to the scene",
+        items=gallery.portrait_items,  # pyright: ignore[reportArgumentType]
+    )
 
 
 class DressformViewLayer(bpy.types.PropertyGroup):
@@ -28,6 +33,12 @@ class DressformViewLayer(bpy.types.PropertyGroup):
     use_masks: bpy.props.BoolProperty(
         name="Masks",
         description="Deliver passes that select the person, the hands and the face",
+        default=False,
+        update=lambda _self, context: context.view_layer.update_render_passes(),
+    )
+    use_labels: bpy.props.BoolProperty(
+        name="Labels",
+        description="Deliver a pass with the label of each pixel of the portraits, 0 to 16",
         default=False,
         update=lambda _self, context: context.view_layer.update_render_passes(),
     )

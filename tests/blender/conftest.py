@@ -46,6 +46,13 @@ MODULES = {
     "merge_nodes": "scene.merge_nodes",
     "compose": "engine.compose",
     "final": "engine.final",
+    "subjects": "scene.subjects",
+    "portraits": "scene.portraits",
+    "portrait_edits": "scene.portrait_edits",
+    "portrait_keys": "scene.portrait_keys",
+    "portrait_contract": "contract.portraits",
+    "portrait_service": "portrait_service",
+    "labels": "contract.labels",
     "pixels": "engine.pixels",
 }
 

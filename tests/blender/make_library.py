@@ -1,6 +1,7 @@
 """Write a library of two tiny avatars: real packages, a real network, weights that nobody trained.
 
-Run by the server's Python: `python -m tests.blender.make_library FOLDER`.
+Run by the server's Python: `python -m tests.blender.make_library FOLDER`. With `--portraits`, two
+packages for tests/blender/portrait_handlers.py, which needs no network, are added.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from models.dresser import Dresser, DresserConfig
 from models.package import DEFAULT_LIBRARY, Manifest, write_package
 
 AVATARS = ("ada", "ben")
+PORTRAITS = ("egg", "oval")
 
 
 def main(folder: Path) -> None:
@@ -53,5 +55,17 @@ def main(folder: Path) -> None:
         )
 
 
+def add_portraits(folder: Path) -> None:
+    for name in PORTRAITS:
+        write_package(
+            folder / f"portrait-{name}",
+            Manifest(kind="portrait", id=f"portrait-{name}", name=name.title(), licence="CC0-1.0"),
+            {"code": torch.zeros(3)},
+            preview=Image.new("RGB", (64, 64), (90, 140, 200)),
+        )
+
+
 if __name__ == "__main__":
     main(Path(sys.argv[1]))
+    if "--portraits" in sys.argv:
+        add_portraits(Path(sys.argv[1]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,6 +18,7 @@ from blender_addon.job import Job
 from blender_addon.local_server import LocalServer
 from blender_addon.scene.projection import to_smplx
 from blender_addon.scene.stand_in import joint_positions, joint_table
+from blender_addon.scene.subjects import Person
 from models.package import DEFAULT_LIBRARY, list_packages
 
 SHIPPED_MANIFEST = next(m for m in list_packages(DEFAULT_LIBRARY) if m.kind == "avatar")
@@ -85,10 +85,10 @@ def test_two_people_are_rendered_where_blenders_camera_sees_them(server, fresh):
 
         def ask(request, _name):
             params, arrays = request.to_wire()
-            return client.call("avatar.render", params, arrays, timeout=60, patience=120)
+            return client.call(request.operation, params, arrays, timeout=60, patience=120)
 
         frame = render_frame(
-            people, camera, ask, masks=True, on_person=lambda name, *_: seen.append(name)
+            people, camera, ask, masks=True, on_subject=lambda name, *_: seen.append(name)
         )
     assert seen == ["left", "right"]
     assert frame.digests == {SHIPPED: avatar.digest}
@@ -114,7 +114,7 @@ def _standing(avatar, name, place):
         betas=np.array(avatar.betas, np.float32),
         expression=np.zeros(0, np.float32),
     )
-    return SimpleNamespace(name=name, avatar=avatar.id, body=body, scale=1.0)
+    return Person(name=name, avatar=avatar.id, body=body, scale=1.0)
 
 
 def test_a_frames_digest_changes_with_whatever_its_pixels_depend_on():

@@ -1,0 +1,25 @@
+"""What the panels of the Dressform tab share."""
+
+# pyright: reportMissingModuleSource=false
+
+from __future__ import annotations
+
+import textwrap
+
+import bpy
+
+
+class Sidebar(bpy.types.Panel):
+    """A panel in the Dressform tab of the 3D view's sidebar."""
+
+    bl_space_type = "VIEW_3D"
+    bl_region_type = "UI"
+    bl_category = "Dressform"
+
+
+def paragraph(layout: bpy.types.UILayout, text: str, width: int = 38) -> None:
+    """Draw a text over several lines: labels do not wrap."""
+    column = layout.column(align=True)
+    column.scale_y = 0.8
+    for line in textwrap.wrap(text, width):
+        column.label(text=line)
