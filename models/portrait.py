@@ -23,7 +23,7 @@ from models.frame import empty_frame, filled_depth, image_bytes
 from models.package import find_package, full_digest, read_manifest
 from models.portrait_look import LookResolver, mixed_styles
 from models.portrait_networks import code_key, shared_heads, shared_painter
-from models.portrait_package import SIW_ROLE, SOF_ROLE, load_portrait, network_folder
+from models.portrait_package import SIW_ROLE, SOF_ROLE, Portrait, load_portrait, network_folder
 from models.portrait_paint import FINER, coarser, composed, paint
 from models.portrait_square import Square, choose_square, looked_up, paste
 from models.recent import Recent
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     )
     from models.baked_head import BakedHead
     from models.portrait_networks import Heads
-    from models.portrait_package import Portrait
     from models.siw import LabelParts
     from models.siw_package import Siw
 
@@ -145,6 +144,13 @@ class PortraitRenderer:
         painter = shared_painter(network_folder(library, manifest, SIW_ROLE), device)
         digest = full_digest(portrait, lambda model: read_manifest(find_package(library, model)))
         return cls(content, heads, painter, digest)
+
+    @classmethod
+    @torch.inference_mode()
+    def of_networks(cls, heads: Heads, painter: Siw) -> PortraitRenderer:
+        """Return what two networks show without a portrait: the mean head in the mean styles."""
+        mean = Portrait(code=heads.space.mean, styles=painter.get_buffer("style_mean").clone())
+        return cls(mean, heads, painter, digest="")
 
     @torch.inference_mode()
     def render(self, asked: PortraitRender) -> dict[str, NDArray[Any]]:
@@ -345,15 +351,27 @@ class PortraitRenderer:
         return self.painter.generator.prepare(one_hot(labels[None], config.labels), self.dtype)
 
 
-def view_camera(yaw: float, size: int) -> Camera:
-    """Return a camera that sees a head as portraits show it.
+def view_camera(
+    yaw: float,
+    size: int,
+    *,
+    pitch: float = 0.0,
+    distance: float = VIEW_DISTANCE,
+    half: float = VIEW_HALF,
+    width: int | None = None,
+) -> Camera:
+    """Return a camera that looks at a head; unless told otherwise, as portraits show it.
 
     Args:
         yaw: degrees from the front to the head's left.
-        size: of the image in pixels.
+        size: height of the image in pixels.
+        pitch: degrees above the horizon.
+        distance: metres to the head.
+        half: half the image's height at the head, metres.
+        width: of the image in pixels; as its height when None.
     """
-    angle = np.radians(yaw)
-    eye = VIEW_DISTANCE * np.array([np.sin(angle), 0.0, np.cos(angle)])
-    focal = 0.5 * size * VIEW_DISTANCE / VIEW_HALF
+    a, e = np.radians(yaw), np.radians(pitch)
+    eye = distance * np.array([np.sin(a) * np.cos(e), np.sin(e), np.cos(a) * np.cos(e)])
+    focal = 0.5 * size * distance / half
     up = np.array([0.0, 1.0, 0.0])
-    return look_at(eye, np.zeros(3), up, focal=focal, width=size, height=size)
+    return look_at(eye, np.zeros(3), up, focal=focal, width=width or size, height=size)

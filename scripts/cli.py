@@ -81,6 +81,9 @@ COMMANDS: dict[str, Command] = {
         "training.parser_evaluation:evaluate_parser", "measure labels of portraits"
     ),
     "evaluate sof": Command("training.sof_evaluation:evaluate_sof", "measure a field of heads"),
+    "evaluate sof-round-two": Command(
+        "training.sof_round_two_chart:show_round_two", "draw what a second round did"
+    ),
     "evaluate portraits": Command(
         "training.portrait_evaluation:evaluate_portraits", "measure what portraits are made of"
     ),
@@ -95,7 +98,18 @@ COMMANDS: dict[str, Command] = {
         "training.evaluation_frames:evaluate_frames", "measure another method's frames"
     ),
     "evaluate looks": Command("training.looks:show_looks", "render sheets of avatars to look at"),
+    "evaluate portrait-looks": Command(
+        "training.portrait_looks:show_portrait_looks", "paint sheets of portraits to look at"
+    ),
     "evaluate siw": Command("training.siw_evaluation:evaluate_siw", "measure painted portraits"),
+    "portrait sample": Command(
+        "scripts.portrait:sample_portraits", "draw portraits by chance, to choose from"
+    ),
+    "portrait save": Command(
+        "scripts.portrait:save_portrait", "keep a portrait of a seed in a library"
+    ),
+    "portrait render": Command("scripts.portrait:render_portrait", "render a frame of a portrait"),
+    "portrait orbit": Command("scripts.portrait:orbit_portrait", "swing round a portrait"),
     "bench cycles": Command(
         "scripts.bench_cycles:bench_cycles", "an avatar's speed and likeness against Cycles"
     ),
