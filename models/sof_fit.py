@@ -212,7 +212,21 @@ def search_camera(
     focal: float,
     prefer: Literal["iou", "accuracy"] = "iou",
 ) -> Camera:
-    """Return the camera from which a head, of its directions tried, looks most like a label map.
+    """Return the camera from which a head looks most like a label map; see `iterate_search`."""
+    *_, last = iterate_search(renderer, code, labels, focal, prefer)
+    if last is None:
+        raise BadParameter("the head cannot be seen from anywhere", "train the SOF for longer")
+    return last
+
+
+def iterate_search(
+    renderer: SofRenderer,
+    code: Tensor,
+    labels: NDArray[np.uint8],
+    focal: float,
+    prefer: Literal["iou", "accuracy"] = "iou",
+) -> Generator[Camera | None]:
+    """Search the camera from which a head looks most like a label map, direction by direction.
 
     Args:
         renderer: of the SOF.
@@ -220,6 +234,9 @@ def search_camera(
         labels: (H, W) uint8.
         focal: focal length in pixels.
         prefer: what is compared: mean IoU, or the share of equal pixels.
+
+    Yields:
+        after each direction the best camera so far; None while the head was not seen.
 
     Raises:
         BadParameter: the map shows no head.
@@ -238,6 +255,7 @@ def search_camera(
             seen = _drawn(renderer, code, camera, scale)
             own = _head_box(seen)
             if own is None:
+                yield best and best[1]
                 continue
             # The box in the image says how far away the head is and where the camera looks.
             size = np.sqrt(own.area) / scale
@@ -254,9 +272,7 @@ def search_camera(
             score = agreement.mean_iou() if prefer == "iou" else agreement.accuracy
             if best is None or score > best[0]:
                 best = (score, camera)
-    if best is None:
-        raise BadParameter("the head cannot be seen from anywhere", "train the SOF for longer")
-    return best[1]
+            yield best and best[1]
 
 
 class _Coordinates:

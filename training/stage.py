@@ -1,0 +1,120 @@
+"""The loop of a training stage: batches, steps, log, checkpoints, looks, and an orderly end.
+
+What a training is about stands in its own class; here stands what any has to do besides.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+from training.dressing_report import Report
+from training.prefetch import Prefetcher
+
+if TYPE_CHECKING:
+    import threading
+    from pathlib import Path
+
+    from training.divergence import DivergenceWatch
+    from training.sof_recipe import SofSchedule
+
+LOG_EVERY = 20
+"""Steps between entries of the log."""
+RECIPE_FILE = "recipe.json"
+
+Batch = TypeVar("Batch")
+
+
+class Stage(Protocol[Batch]):
+    """What the loop needs of a training.
+
+    Attributes:
+        out: the run's folder.
+        schedule: how long the stage is.
+        step: steps made.
+        seconds: of training so far, over all sessions.
+        stopping: set to end the session with a checkpoint.
+        watch: looked at in `make`; while it is in doubt no checkpoint is written.
+    """
+
+    out: Path
+    schedule: SofSchedule
+    step: int
+    seconds: float
+    stopping: threading.Event
+    watch: DivergenceWatch
+
+    def recipe_values(self) -> dict[str, Any]:
+        """Return the recipe as run, as values for JSON."""
+        ...
+
+    def batch_of(self, step: int) -> Batch:
+        """Return a step's batch: the same for the same step."""
+        ...
+
+    def make(self, batch: Batch) -> dict[str, float]:
+        """Make one step; return its values, "loss" among them."""
+        ...
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        ...
+
+    def look(self, report: Report) -> None:
+        """Measure and show what has been learnt."""
+        ...
+
+
+def run_stage(
+    stage: Stage[Batch], *, stop_after: float | None = None, progress: bool = False
+) -> list[float]:
+    """Train until the stage or the session ends; a checkpoint stands at the end.
+
+    Args:
+        stage: resumed or new.
+        stop_after: minutes of this session; the schedule stays as planned.
+        progress: show a bar on stderr.
+
+    Returns:
+        the loss of each step made.
+
+    Raises:
+        TrainingDiverged: a loss is not finite, or has exploded; the last checkpoint stays.
+    """
+    from tqdm import tqdm
+
+    stage.out.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(stage.recipe_values(), indent=1)
+    (stage.out / RECIPE_FILE).write_text(text + "\n", encoding="utf-8")
+    report = Report(stage.out)
+    history: list[float] = []
+    schedule, session = stage.schedule, stage.seconds
+    next_report = stage.seconds + 60 * schedule.report_minutes
+    next_save = stage.seconds + 60 * schedule.checkpoint_minutes
+    bar = tqdm(total=schedule.steps, initial=stage.step, disable=not progress, unit="step")
+    with Prefetcher(stage.batch_of, stage.step) as prefetcher, bar:
+        batches = iter(prefetcher)
+        while schedule.progress(stage.step, stage.seconds) < 1.0 and not stage.stopping.is_set():
+            if stop_after and stage.seconds - session > 60 * stop_after:
+                break
+            started = time.monotonic()
+            values = stage.make(next(batches))
+            stage.step += 1
+            stage.seconds += time.monotonic() - started
+            history.append(values["loss"])
+            bar.update()
+            if stage.step % LOG_EVERY == 0:
+                speed = {"steps_per_second": stage.step / max(stage.seconds, 1e-9)}
+                report.scalars(stage.step, values | speed)
+            if stage.seconds >= next_save:
+                if not stage.watch.in_doubt:
+                    stage.save()
+                next_save = stage.seconds + 60 * schedule.checkpoint_minutes
+            if stage.seconds >= next_report:
+                stage.look(report)
+                next_report = stage.seconds + 60 * schedule.report_minutes
+    stage.save()
+    stage.look(report)
+    report.close()
+    return history
