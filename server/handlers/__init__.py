@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blender_addon.contract.errors import SetupError
-from server.handlers import avatar, body, capture, library, portrait, training
+from server.handlers import avatar, body, capture, library, portrait, portrait_fit, training
 
 if TYPE_CHECKING:
     from server.operation import Context
@@ -15,6 +15,7 @@ OPERATIONS = (
     *body.OPERATIONS,
     *avatar.OPERATIONS,
     *portrait.OPERATIONS,
+    *portrait_fit.OPERATIONS,
     *capture.OPERATIONS,
     *training.OPERATIONS,
 )

@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from blender_addon.contract.avatar_train import AVATAR_TRAIN, AvatarTrain, parse_avatar_train
-from blender_addon.contract.errors import BadParameter, Busy, UnknownModel
+from blender_addon.contract.errors import Busy
 from server.operation import Answer, Context, Operation, Progress
+from server.own_packages import made_before
 from server.processes import process_alive
 from server.uploads import capture_folder
 
@@ -53,7 +54,9 @@ def train(context: Context, request: Request) -> Generator[Progress, None, Answe
 
     recipe = yield from _silently(beside(lambda: _recipe(context, asked), to_its_end=False))
     digest = _digest(asked, recipe)
-    made = _made_before(context, asked, digest)
+    made = made_before(
+        context, asked.avatar, digest, what="avatar", field="avatar", replace=asked.replace
+    )
     if made is not None:
         return _answer(context, asked.avatar, made)
     run = context.storage.trainings / f"{asked.avatar}-{digest[:12]}"
@@ -125,33 +128,6 @@ def _digest(asked: AvatarTrain, recipe: DressingRecipe) -> str:
     """Return what names the work: the same words with the same recipe go on where they stopped."""
     words = asked.to_wire() | {"replace": None, "recipe": recipe.to_plain()}
     return hashlib.sha256(json.dumps(words, sort_keys=True).encode()).hexdigest()
-
-
-def _made_before(context: Context, asked: AvatarTrain, digest: str) -> Manifest | None:
-    """Return the avatar's manifest if this very request made it.
-
-    Raises:
-        BadParameter: the id is somebody else's.
-    """
-    try:
-        manifest = context.library.manifest(asked.avatar)
-    except UnknownModel:
-        return None
-    if manifest.recipe.get("request") == digest:
-        return manifest
-    if context.library.package(asked.avatar).parent != context.storage.library:
-        raise BadParameter(
-            f"{asked.avatar!r} is one of the avatars that come with the server",
-            "give another name",
-            field="avatar",
-        )
-    if not asked.replace:
-        raise BadParameter(
-            f"there is an avatar {asked.avatar!r} already",
-            "give another name, or allow it to be replaced",
-            field="avatar",
-        )
-    return None
 
 
 def _answer(context: Context, avatar: str, manifest: Manifest) -> Answer:
