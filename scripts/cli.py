@@ -109,6 +109,9 @@ COMMANDS: dict[str, Command] = {
         "scripts.portrait:save_portrait", "keep a portrait of a seed in a library"
     ),
     "portrait render": Command("scripts.portrait:render_portrait", "render a frame of a portrait"),
+    "portrait fit": Command(
+        "scripts.portrait_fit:fit_photograph", "make a portrait of a photograph"
+    ),
     "portrait orbit": Command("scripts.portrait:orbit_portrait", "swing round a portrait"),
     "bench cycles": Command(
         "scripts.bench_cycles:bench_cycles", "an avatar's speed and likeness against Cycles"

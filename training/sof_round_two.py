@@ -275,9 +275,17 @@ class SofRoundTwo:
     def _start_optimizer(self) -> None:
         options = self.recipe.optimiser
         groups: list[dict[str, Any]] = [
-            {"params": [self.model.codes], "base": options.code_rate},
-            {"params": self.cameras.free(options.freedom), "base": options.camera_rate},
-            {"params": list(self.model.sof.parameters()), "base": options.module_rate},
+            {"params": [self.model.codes], "base": options.code_rate, "what": "maps"},
+            {
+                "params": self.cameras.free(options.freedom),
+                "base": options.camera_rate,
+                "what": "maps",
+            },
+            {
+                "params": list(self.model.sof.parameters()),
+                "base": options.module_rate,
+                "what": "modules",
+            },
         ]
         groups = [group for group in groups if group["params"]]
         self.optimizer = torch.optim.Adam(groups, lr=options.code_rate, betas=(0.9, options.beta2))
@@ -286,9 +294,12 @@ class SofRoundTwo:
         recipe, data = self.recipe, self.recipe.data
         released = self.step >= recipe.schedule.release
         self.model.sof.requires_grad_(released)
-        factor = recipe.schedule.factor(self.step)
+        factors = {
+            "modules": recipe.schedule.module_factor(self.step),
+            "maps": recipe.schedule.factor(self.step),
+        }
         for group in self.optimizer.param_groups:
-            group["lr"] = group["base"] * factor
+            group["lr"] = group["base"] * factors[group["what"]]
         random = np.random.default_rng([recipe.seed, self.step])
         count = min(data.maps, len(self.views))
         chosen = np.sort(random.choice(len(self.views), count, replace=False))

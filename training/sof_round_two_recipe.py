@@ -60,6 +60,7 @@ class RoundTwoSchedule:
     Attributes:
         steps: in all.
         release: steps after which the modules move as well.
+        ramp: steps over which their rate then rises to its full height; 0 is at once.
         floor: last rate over the first; the rates fall as a cosine.
         report_steps: between points of the curve.
         checkpoint_minutes: minutes between checkpoints.
@@ -69,6 +70,7 @@ class RoundTwoSchedule:
 
     steps: int = 1500
     release: int = 800
+    ramp: int = 100
     floor: float = 0.05
     report_steps: int = 200
     checkpoint_minutes: float = 5.0
@@ -78,6 +80,15 @@ class RoundTwoSchedule:
         """Return the rates' factor at a step."""
         fall = 0.5 + 0.5 * math.cos(math.pi * step / self.steps)
         return self.floor + (1.0 - self.floor) * fall
+
+    def module_factor(self, step: int) -> float:
+        """Return the factor of the modules' rate at a step: 0 before their release."""
+        if step < self.release:
+            return 0.0
+        # Adam's first steps are as long as its rate whatever the gradient is, in all of the
+        # hypernetwork's millions of weights at once: at full rate they undo what was fitted.
+        risen = min(1.0, (step - self.release + 1) / max(self.ramp, 1))
+        return risen * self.factor(step)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,21 +7,15 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from blender_addon.contract.errors import SplitLeak
 from blender_addon.contract.labels import Label, colors_to_labels, labels_to_colors
 from models.baked_head import BakeSettings
 from models.label_orbit import orbit_cameras
-from models.package import Manifest
-from models.parser_network import ParserConfig, ParserNetwork
-from models.parser_package import write_parser
-from models.siw_config import SiwConfig
-from models.siw_package import Siw, save_siw
-from models.sof_package import write_sof
 from models.sof_render import LabelMap, SofRenderer
 from models.sof_space import SofSpace
 from training.evaluation_tables import Bound, figure, publish
-from training.heads.format import HeadSet
 from training.portrait_evaluation import PortraitCounts, evaluate_portraits
 from training.portrait_fidelity import (
     drawn_label_maps,
@@ -30,19 +24,15 @@ from training.portrait_fidelity import (
     parser_fidelity,
 )
 from training.portrait_flicker import flicker, label_flow
+from training.portrait_looks import COLUMNS, show_portrait_looks
 from training.siw_data import to_images
 from training.siw_frechet import features_of
 from training.sof_evaluation import SofCounts
 
-from .toy_heads import toy_camera, toy_view, write_toy_heads
+from .toy_heads import toy_camera, toy_view
+from .toy_portrait_library import write_toy_library
 from .toy_portraits import write_toy_portraits
 from .toy_sof import trained_toy
-
-TINY = SiwConfig(
-    size=64, label_size=64, encoder=(8, 12, 16), base=512, widest=16, style=16, code=6,
-    mapping="regions", mapping_layers=2, mapping_width=24, spade=(16, 32), spade_hidden=8,
-    spade_kernel=(3, 1), style_bias=True, colour_from=16,
-)  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -155,28 +145,7 @@ def test_hidden_points_and_background_are_not_followed():
 
 @pytest.fixture
 def library(tmp_path):
-    """Toy packages, and the sets that they claim to come from."""
-    folder = tmp_path / "library"
-    heads = write_toy_heads(tmp_path / "heads", heads=3, views=4, size=32, held_out_heads=1)
-    portraits = write_toy_portraits(tmp_path / "portraits", size=64, train=6, held_out=2)
-    toy = trained_toy()
-    write_sof(
-        folder / "sof-heads", toy.model.sof, toy.model.codes, toy.heads,
-        name="Toys", licence="CC0-1.0", recipe={}, data={"digest": heads.digest}, metrics={},
-    )  # fmt: skip
-    digest = HeadSet.open(portraits).digest
-    manifest = Manifest(
-        kind="siw", id="siw-portraits", name="Toys", licence="CC0-1.0",
-        architecture=TINY.to_plain(), data={"portraits": digest},
-    )  # fmt: skip
-    save_siw(folder / "siw-portraits", Siw(TINY), manifest)
-    config = ParserConfig(widths=(4, 4, 4, 4, 4), colours=4)
-    manifest = Manifest(
-        kind="parser", id="parser-portraits", name="Toys", licence="CC0-1.0",
-        architecture=config.to_plain(),
-    )  # fmt: skip
-    write_parser(folder / "parser-portraits", ParserNetwork(config), manifest)
-    return folder
+    return write_toy_library(tmp_path)
 
 
 FEW = PortraitCounts(
@@ -263,3 +232,19 @@ def test_the_bench_of_portraits_times_field_and_painter_in_one_run(library, tmp_
         "regions_over_two_convolutions": pytest.approx(1 / 3),
     }
     assert all(entry["value"] > 0 for name, entry in figures.items() if name.endswith("_ms"))
+
+
+def test_sheets_show_viewpoints_styles_shapes_and_what_is_read_from_portraits(
+    library, tmp_path, capsys
+):
+    out = tmp_path / "sheets"
+    portraits = tmp_path / "portraits"
+    assert show_portrait_looks(out, library, portraits, size=32, threads=1) == 0
+    # The toy field of three heads has two principal directions; others show three.
+    rows = {"viewpoints": 4, "styles": 6, "shapes": 4, "dynamic": 3, "chance": 4, "transfer": 4}
+    assert {f"portrait-{name}.jpg" for name in rows} == {path.name for path in out.iterdir()}
+    for name, count in rows.items():
+        with Image.open(out / f"portrait-{name}.jpg") as picture:
+            assert picture.width == COLUMNS * 32
+            assert picture.height == count * (32 + 18)
+    assert "portrait-dynamic.jpg" in capsys.readouterr().out

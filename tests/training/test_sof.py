@@ -11,6 +11,7 @@ import jsonargparse
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from blender_addon.contract.errors import HeadSetError, TrainingError
 from models.rays import Pinhole, pixel_rays, sphere_chord
@@ -33,6 +34,7 @@ from training.sof_data import (
 from training.sof_export import export_sof, read_run, start_values
 from training.sof_recipe import SofData, SofRecipe, SofSchedule, SofWeights
 from training.sof_round_two import SofRoundTwo, train_sof_round_two
+from training.sof_round_two_chart import show_round_two
 from training.sof_round_two_recipe import (
     RoundTwoData,
     RoundTwoOptimiser,
@@ -391,8 +393,8 @@ def second_round(tmp_path_factory) -> tuple[SofRoundTwo, Any, Path]:
     heads = write_toy_heads(folder / "heads", heads=5, views=4, size=32)
     recipe = RoundTwoRecipe(
         data=RoundTwoData(maps=5, rays=192),
-        optimiser=RoundTwoOptimiser(code_rate=0.02, camera_rate=0.006, module_rate=1e-3),
-        schedule=RoundTwoSchedule(steps=60, release=30, report_steps=30),
+        optimiser=RoundTwoOptimiser(code_rate=0.02, camera_rate=0.006, module_rate=5e-5),
+        schedule=RoundTwoSchedule(steps=60, release=30, ramp=10, report_steps=30),
     )
     training = SofRoundTwo(recipe, heads, toy_sof()[0], folder / "run", device="cpu")
     training.search()
@@ -421,15 +423,40 @@ def test_round_two_fits_maps_without_their_cameras_and_then_releases(second_roun
     first, middle, last = training.curve
     assert [entry["step"] for entry in training.curve] == [0, 30, 60]
     assert [entry["released"] for entry in training.curve] == [0, 1, 1]
-    # The search for cameras alone reaches .66, codes and cameras .74; released on two maps, the
-    # modules of a toy give back .06 of that within thirty steps, but not all.
-    assert middle["iou_fitted"] > first["iou_fitted"] + 0.05
-    assert last["iou_fitted"] > first["iou_fitted"]
-    assert last["camera_degrees"] < 20.0
-    assert "iou_others" in last
+    # The mean head in the cameras that were searched for reaches .70 in the fitted views and .85 in
+    # other, known ones; codes and cameras then .73 and .93, which steps go up and down by .01.
+    assert middle["iou_fitted"] > first["iou_fitted"] + 0.02
+    assert middle["iou_others"] > first["iou_others"] + 0.05
+    # Modules that are released gently keep what was fitted; at a rate of 1e-3 they lose .04.
+    assert last["iou_fitted"] > middle["iou_fitted"] - 0.02
+    assert last["iou_others"] > middle["iou_others"] - 0.01
+    assert max(entry["camera_degrees"] for entry in training.curve) < 5.0
     lines = (folder / "run" / "curve.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == training.curve
     assert len(list((folder / "run" / "samples").glob("*.png"))) == 3
+
+
+def test_released_modules_start_slowly():
+    schedule = RoundTwoSchedule(steps=100, release=40, ramp=20, floor=1.0)
+    factors = [schedule.module_factor(step) for step in (0, 39, 40, 49, 59, 99)]
+    assert factors == pytest.approx([0.0, 0.0, 0.05, 0.5, 1.0, 1.0])
+    assert replace(schedule, ramp=0).module_factor(40) == 1.0
+
+
+def test_a_second_round_is_drawn_as_the_papers_figure(second_round, tmp_path, capsys):
+    training, _, folder = second_round
+    picture = tmp_path / "pictures" / "curve.jpg"
+    assert show_round_two(folder / "run", picture, tmp_path / "figures.json") == 0
+    with Image.open(picture) as image:
+        assert image.width > 2 * image.height
+    figures = json.loads((tmp_path / "figures.json").read_text())
+    first, middle, last = training.curve
+    for name, entry in (("start", first), ("release", middle), ("end", last)):
+        value = figures[f"iou_fitted_at_{name}"]["value"]
+        assert value == pytest.approx(entry["iou_fitted"], abs=1e-4)
+    assert "camera_degrees_at_end" in capsys.readouterr().out
+    with pytest.raises(TrainingError, match="no curve"):
+        show_round_two(tmp_path)
 
 
 def test_round_two_never_sees_the_cameras(second_round):
