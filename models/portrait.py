@@ -24,7 +24,7 @@ from models.package import find_package, full_digest, read_manifest
 from models.portrait_look import LookResolver, mixed_styles
 from models.portrait_networks import code_key, shared_heads, shared_painter
 from models.portrait_package import SIW_ROLE, SOF_ROLE, Portrait, load_portrait, network_folder
-from models.portrait_paint import FINER, coarser, composed, paint
+from models.portrait_paint import FINER, coarser, composed, paint, without_specks
 from models.portrait_square import Square, choose_square, looked_up, paste
 from models.recent import Recent
 from models.siw import one_hot
@@ -308,7 +308,7 @@ class PortraitRenderer:
         """
         camera = view_camera(yaw, self.size)
         # Without an edge there is no need of a finer label map.
-        labels = self.heads.renderer.label_map(code, camera).labels
+        labels = without_specks(self.heads.renderer.label_map(code, camera).labels)
         image = paint(self.painter.generator, self._parts(labels), styles)
         if size != self.size:
             image = functional.interpolate(
@@ -332,7 +332,7 @@ class PortraitRenderer:
             own = self._coarse(code, square)
         else:
             own = self.heads.renderer.label_map(code, fine.camera)
-        drawn = own.labels
+        drawn = without_specks(own.labels)
         if labels is not None:
             drawn = looked_up(fine, labels, drawn.cpu().numpy()).to(self.device)
         return SeenHead(drawn, own.depth, self._parts(coarser(drawn)), key)

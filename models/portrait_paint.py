@@ -7,9 +7,11 @@ and the share of the foreground among them is the edge.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+import numpy as np
 import torch
+from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
@@ -18,14 +20,19 @@ from models.siw import one_hot
 from models.siw_layers import Styles
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from models.siw import LabelParts, SiwGenerator
 
 FINER = 2
 """Pixels of a label map for one that is painted, along each axis."""
 FACE = tuple(range(Label.SKIN, Label.LOWER_LIP + 1))
 """Labels of the masks' face channel."""
-_FRINGE = 2
-"""Painted pixels beyond the edge that take the foreground's colours."""
+LEAST_PIECE = 4e-4
+"""Share of an image below which a piece of foreground or background is noise: 26 pixels of 256²."""
+_FRINGE = 3
+"""Painted pixels on both sides of the silhouette that take the foreground's colours."""
+_NEIGHBOURS = [(y, x) for y in range(3) for x in range(3) if (y, x) != (1, 1)]
 
 
 @dataclass(frozen=True)
@@ -84,8 +91,7 @@ def composed(painted: Tensor, labels: Tensor, *, background: bool) -> Layers:
     if background:
         colours, alpha = _enlarged(painted), torch.ones_like(foreground)
     else:
-        inside = functional.avg_pool2d((labels > 0)[None, None].float(), FINER)
-        colours, alpha = _enlarged(extended(painted, inside >= 0.5)), foreground
+        colours, alpha = _enlarged(without_background(painted, coarser(labels))), foreground
     return Layers(torch.cat([colours * alpha, alpha], dim=1), masks)
 
 
@@ -97,24 +103,63 @@ def softened(mask: Tensor) -> Tensor:
     return functional.conv2d(soft, tent.view(1, 1, 3, 1))
 
 
-def extended(image: Tensor, inside: Tensor) -> Tensor:
-    """Give the pixels beside a mask the colours of the nearest ones within it.
+def without_background(image: Tensor, labels: Tensor) -> Tensor:
+    """Give pixels on both sides of the silhouette the colours of what lies behind it.
 
-    Otherwise the painted background would shine through the soft edge.
+    The painter blends foreground and background there, and the blend would shine through a soft
+    edge as a rim. Pixels of a region take colours from that region only.
 
     Args:
         image: (1, 3, H, W).
-        inside: (1, 1, H, W) bool.
+        labels: (H, W) uint8.
     """
-    known = inside.float()
+    inside = (labels > 0).float()[None, None]
+    # A rim of one pixel within the silhouette is not to be trusted either.
+    known = 1.0 - functional.max_pool2d(1.0 - inside, 3, stride=1, padding=1)
+    regions = labels.float()[None, None]
+    outside = regions == 0
     for _ in range(_FRINGE):
-        total = functional.avg_pool2d(image * known, 3, stride=1, padding=1)
-        count = functional.avg_pool2d(known, 3, stride=1, padding=1)
-        near = count > 0
-        fresh = torch.where(near, total / count.clamp_min(1e-6), image)
-        image = torch.where(known > 0, image, fresh)
-        known = near.float()
+        total, count = torch.zeros_like(image), torch.zeros_like(known)
+        sides = (functional.pad(each, (1, 1, 1, 1)) for each in (image, known, regions))
+        wide_image, wide_known, wide_regions = sides
+        height, width = labels.shape
+        for y, x in _NEIGHBOURS:
+            part = (..., slice(y, y + height), slice(x, x + width))
+            weight = wide_known[part] * (outside | (wide_regions[part] == regions))
+            total += weight * wide_image[part]
+            count += weight
+        fresh = (known == 0) & (count > 0)
+        image = torch.where(fresh, total / count.clamp_min(1.0), image)
+        known = torch.where(fresh, 1.0, known)
     return image
+
+
+def without_specks(labels: Tensor) -> Tensor:
+    """Fill pinholes in the foreground and drop specks in the air.
+
+    Rays that graze a surface go astray now and then.
+
+    Args:
+        labels: (H, W) uint8.
+
+    Returns:
+        the same, where pieces of foreground and of background of less than `LEAST_PIECE` of the
+        image have become what surrounds them.
+    """
+    array = labels.cpu().numpy()
+    wrong = np.zeros(array.shape, bool)
+    for mask in (array > 0, array == 0):
+        pieces, count = cast("tuple[NDArray[np.int32], int]", ndimage.label(mask))
+        if count > 1:
+            sizes = np.bincount(pieces.ravel())
+            small = sizes < LEAST_PIECE * array.size
+            small[0] = False
+            wrong |= small[pieces]
+    if not wrong.any() or wrong.all():
+        return labels
+    nearest = ndimage.distance_transform_edt(wrong, return_distances=False, return_indices=True)
+    row, column = cast("NDArray[np.int32]", nearest)
+    return torch.from_numpy(array[row, column]).to(labels.device)
 
 
 def _enlarged(image: Tensor) -> Tensor:
