@@ -19,10 +19,24 @@ from .ui import (
     merge,
     operators,
     panels,
+    portrait_heads,
+    portrait_paint,
+    portrait_panels,
+    portrait_photo,
+    portrait_pictures,
+    portrait_styles,
     portraits,
     preferences,
     settings,
     watching,
+)
+
+_PORTRAIT_OPERATORS = (
+    *portraits.CLASSES,
+    *portrait_heads.CLASSES,
+    *portrait_styles.CLASSES,
+    *portrait_photo.CLASSES,
+    *portrait_paint.CLASSES,
 )
 
 _registered = False
@@ -38,9 +52,10 @@ def register() -> None:
     gallery.register()
     settings.register()
     merge_state.register()
-    for kind in (*operators.CLASSES, *portraits.CLASSES, *final.CLASSES):
+    for kind in (*operators.CLASSES, *_PORTRAIT_OPERATORS, *final.CLASSES):
         bpy.utils.register_class(kind)
-    panels.register()
+    panels.register(portrait_panels.CLASSES)
+    portrait_paint.register()
     make_neural.register()
     merge.register()
     _registered = True
@@ -57,10 +72,13 @@ def unregister() -> None:
     atexit.unregister(unregister)
     _leave_rendered_viewports()
     watching.stop_all()
+    portrait_styles.forget_choices()
+    portrait_pictures.unregister()
     merge.unregister()
     make_neural.unregister()
-    panels.unregister()
-    for kind in (*final.CLASSES, *reversed(portraits.CLASSES), *reversed(operators.CLASSES)):
+    portrait_paint.unregister()
+    panels.unregister(portrait_panels.CLASSES)
+    for kind in (*final.CLASSES, *reversed(_PORTRAIT_OPERATORS), *reversed(operators.CLASSES)):
         bpy.utils.unregister_class(kind)
     merge_state.unregister()
     settings.unregister()

@@ -71,9 +71,12 @@ def picture_icon(key: str, picture: NDArray[np.uint8] | None) -> int:
     Args:
         key: names the picture's content; known ones are not made again.
     """
-    if picture is None:
-        return 0
-    return _icon(key, whole_picture(picture) if _icons is None or key not in _icons else _NOTHING)
+    return known_icon(key) or _icon(key, None if picture is None else whole_picture(picture))
+
+
+def known_icon(key: str) -> int:
+    """Return the icon of a picture that `picture_icon` was given before; 0 otherwise."""
+    return _icons[key].icon_id if _icons is not None and key in _icons else 0
 
 
 def forget_icon(key: str) -> None:
@@ -87,9 +90,6 @@ def whole_picture(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     whole = np.ones((*picture.shape[:2], 4), np.float32)
     whole[..., :3] = picture / np.float32(255)
     return whole
-
-
-_NOTHING = np.zeros((1, 1, 4), np.float32)
 
 
 def progress_icon(preview: NDArray[np.uint8] | None) -> int:

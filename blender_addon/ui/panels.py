@@ -6,12 +6,17 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import bpy
 
 from .. import connection, error_log, library
 from ..scene.people import is_person
 from ..scene.properties import beta_name, expression_name
 from .sidebar import Sidebar, paragraph
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _STATES = {
     "stopped": ("Stopped", "PAUSE"),
@@ -210,15 +215,13 @@ class DRESSFORM_PT_view_layer_passes(bpy.types.Panel):
         layout.prop(context.view_layer.dressform, "use_labels")
 
 
-CLASSES = (
+_BEFORE = (
     DRESSFORM_PT_people,
     DRESSFORM_PT_person,
     DRESSFORM_PT_shape,
     DRESSFORM_PT_expression,
-    DRESSFORM_PT_render,
-    DRESSFORM_PT_errors,
-    DRESSFORM_PT_view_layer_passes,
 )
+_AFTER = (DRESSFORM_PT_render, DRESSFORM_PT_errors, DRESSFORM_PT_view_layer_passes)
 
 _FOREIGN_PANELS = ("VIEWLAYER_PT_layer_passes",)
 
@@ -233,17 +236,21 @@ def _shared_panels() -> list[type[bpy.types.Panel]]:
     ]
 
 
-def register() -> None:
-    """Register the panels and join Blender's shared ones."""
-    for kind in CLASSES:
+def register(between: Sequence[type[bpy.types.Panel]]) -> None:
+    """Register the panels and join Blender's shared ones.
+
+    Args:
+        between: panels that stand after those of people and before Render.
+    """
+    for kind in (*_BEFORE, *between, *_AFTER):
         bpy.utils.register_class(kind)
     for panel in _shared_panels():
         panel.COMPAT_ENGINES.add("DRESSFORM")
 
 
-def unregister() -> None:
+def unregister(between: Sequence[type[bpy.types.Panel]]) -> None:
     """Undo `register`."""
     for panel in _shared_panels():
         panel.COMPAT_ENGINES.discard("DRESSFORM")
-    for kind in reversed(CLASSES):
+    for kind in reversed((*_BEFORE, *between, *_AFTER)):
         bpy.utils.unregister_class(kind)
