@@ -1,12 +1,14 @@
 """`dressform evaluate portrait-looks`: what the paper claims of portraits, as sheets to look at.
 
-Heads are combinations of the field's basis and styles are drawn, both by seeds that nobody has
-picked: what is not good shows as well.
+Heads are combinations of the field's basis and styles are drawn, both by seeds in order that nobody
+has picked: what is not good shows as well. Only, where hair is to be seen, heads that show none or
+wear a hat are passed over.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,6 +47,10 @@ FACE = (Label.SKIN, Label.RIGHT_NOSE, Label.LEFT_NOSE, Label.EAR, Label.NECK)
 DEVIATIONS = (-2.0, -1.33, -0.67, 0.0, 0.67, 1.33, 2.0)
 """Along a principal direction of the field's heads."""
 DIRECTIONS = 3
+HAIRY = 0.04
+"""Share of a label map that counts as hair to be seen."""
+TRIES = 12
+"""Heads that are drawn in search of such."""
 JPEG_QUALITY = 86
 
 
@@ -54,7 +60,7 @@ def show_portrait_looks(
     portraits: Path | None = None,
     sof: str = "sof-heads",
     siw: str = "siw-portraits",
-    size: int = 144,
+    size: int = 168,
     truncation: float = 1.0,
     seed: int = 0,
     threads: int = 2,
@@ -119,15 +125,15 @@ class Look:
     def viewpoints(self) -> list[Shot]:
         """Return two heads from all sides, their label maps above."""
         shots: list[Shot] = []
-        for index in range(2):
-            maps = [self.labels(self.head(index), yaw) for yaw in YAWS]
+        for index, code in enumerate(self.hairy_heads[:2]):
+            maps = [self.labels(code, yaw) for yaw in YAWS]
             shots += self.row(f"head {index + 1}: label maps", maps=maps)
             shots += self.row("painted in one style", maps, [self.style(index)] * COLUMNS)
         return shots
 
     def styles(self) -> list[Shot]:
         """Return one head in many styles: all of it, a region alone, from one to another."""
-        maps = [self.labels(self.head(0), TURNED)] * COLUMNS
+        maps = [self.labels(self.hairy_heads[0], TURNED)] * COLUMNS
         own = self.style(0)
         drawn = [self.style(1 + k) for k in range(COLUMNS)]
         hairs = [mixed_styles(own, other, HAIR) for other in drawn]
@@ -151,9 +157,8 @@ class Look:
         """Return the way from one head to another, and along principal directions, in one style."""
         w = [self.style(0)] * COLUMNS
         shares = np.linspace(0.0, 1.0, COLUMNS)
-        codes = [
-            self.space.interpolate(self.head(0), self.head(1), float(share)) for share in shares
-        ]
+        first, last = self.hairy_heads[:2]
+        codes = [self.space.interpolate(first, last, float(share)) for share in shares]
         maps = [self.labels(code, TURNED) for code in codes]
         shots = [
             *self.row("from one head to another: label maps", maps=maps),
@@ -166,13 +171,13 @@ class Look:
                 amounts[direction] = deviation
                 maps.append(self.labels(self.space.moved(self.space.mean, amounts), TURNED))
             shots += self.row(
-                f"mean head along direction {direction + 1}, −2 … 2 deviations", maps, w
+                f"mean head along direction {direction + 1}, -2 to 2 deviations", maps, w
             )
         return shots
 
     def dynamic(self) -> list[Shot]:
         """Return styles that change while the camera moves: all of them, then hair alone."""
-        head, first, second = self.head(2), self.style(3), self.style(4)
+        head, first, second = self.hairy_heads[2], self.style(3), self.style(4)
         maps = [self.labels(head, yaw) for yaw in YAWS]
         shares = [k / (COLUMNS - 1) for k in range(COLUMNS)]
         all_of_it = [torch.lerp(first, second, share) for share in shares]
@@ -196,7 +201,7 @@ class Look:
         pixels = portraits.images[chosen]
         labels = torch.from_numpy(portraits.labels[chosen])
         read = list(self.painter.read_styles(to_images(pixels), labels, self.seed))
-        maps = [self.labels(self.head(0), TURNED)] * COLUMNS
+        maps = [self.labels(self.hairy_heads[0], TURNED)] * COLUMNS
         own = self.style(0)
         return [
             *self.pictures("held-out portraits", pixels),
@@ -208,6 +213,19 @@ class Look:
     def head(self, index: int) -> Tensor:
         """Return the code of a head between some of the basis."""
         return self.space.combination(1000 * self.seed + index)
+
+    @cached_property
+    def hairy_heads(self) -> list[Tensor]:
+        """The first three heads that show hair and wear no hat; any, where there are too few."""
+        found: list[Tensor] = []
+        codes = [self.head(index) for index in range(TRIES)]
+        for code in codes:
+            labels = self.labels(code, TURNED)
+            if (labels == Label.HAIR).mean() > HAIRY and not (labels == Label.HAT).any():
+                found.append(code)
+            if len(found) == 3:
+                return found
+        return (found + codes)[:3]
 
     def style(self, index: int) -> Tensor:
         """Return drawn styles (17, W)."""
