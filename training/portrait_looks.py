@@ -193,7 +193,9 @@ class Look:
         count = 4 * COLUMNS
         turns = np.random.default_rng(self.seed).uniform(-40, 40, count)
         maps = [self.labels(self.head(10 + k), float(turn)) for k, turn in enumerate(turns)]
-        return self.row("", maps, [self.style(10 + k) for k in range(count)])
+        return self.row(
+            "random heads in random styles", maps, [self.style(10 + k) for k in range(count)]
+        )
 
     def transfer(self, portraits: Portraits) -> list[Shot]:
         """Return styles read from portraits on a head: all of them, then hair alone."""
