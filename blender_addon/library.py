@@ -172,11 +172,17 @@ def fetch(
         known.portraits = [parse_portrait(m) for m in listed if m.get("kind") == "portrait"]
         for entry in (*known.avatars, *known.portraits) if previews else ():
             if entry.id not in known.previews:
-                reply = ask(LIBRARY_PREVIEW, id=entry.id)
-                known.previews[entry.id] = parse_preview(reply.arrays.get("preview"))
+                known.previews[entry.id] = _preview(ask, entry.id)
     finally:
         client.close()
     return known
+
+
+def _preview(ask: Callable[..., Reply], model: str) -> NDArray[np.float32]:
+    try:
+        return parse_preview(ask(LIBRARY_PREVIEW, id=model).arrays.get("preview"))
+    except UnknownModel:  # a package without a picture can be used all the same
+        return parse_preview(None)
 
 
 def fetch_template(

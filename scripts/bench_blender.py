@@ -24,6 +24,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import render_avatar
+from headless import find_extension
 
 
 def main() -> int:
@@ -37,7 +38,7 @@ def main() -> int:
     words = ["--avatar", options.avatar or "default", "--camera", "static", "--motion", "walk"]
     words += ["--frames", f"1-{options.frames}", "--size", str(options.size)]
     job = render_avatar.parse_job([*words, "--out", str(options.out)])
-    extension = render_avatar.find_extension(job.extension)
+    extension = find_extension(job.extension)
     try:
         timings, requests = time_frames(job, extension)
     finally:

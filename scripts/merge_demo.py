@@ -22,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import bpy
 
-from scripts.render_avatar import SetupProblem, find_extension, image_size
+from scripts.headless import SetupProblem, find_extension, image_size
 
 Colour = tuple[float, float, float]
 Point = tuple[float, float, float]

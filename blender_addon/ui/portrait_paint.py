@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ..contract.camera import Camera
-    from ..contract.portraits import PortraitRender
 
 
 class DRESSFORM_OT_paint_labels(Waiting):
@@ -43,8 +42,8 @@ class DRESSFORM_OT_paint_labels(Waiting):
         default="CAMERA",
     )
 
-    _request: PortraitRender
-    _uid: int
+    _request: Any = None  # a PortraitRender; Blender evaluates annotations, which must exist then
+    _uid: int = 0
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
