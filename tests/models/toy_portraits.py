@@ -81,9 +81,7 @@ def write_toy_library(library: Path) -> Path:
     written = save_siw(library / "siw-toy", painter, described)
     with torch.no_grad():
         own = Portrait(code=codes[0], styles=painter.draw(1, seed=0)[0])
-    write_portrait(
-        library / PORTRAIT, own, sof=heads, siw=written, name="Toy", licence="CC0-1.0"
-    )
+    write_portrait(library / PORTRAIT, own, sof=heads, siw=written, name="Toy", licence="CC0-1.0")
     return library
 
 
