@@ -132,3 +132,18 @@ def test_depth_comes_back_in_the_scenes_metres():
     depth = np.array([[2.0, np.inf]], np.float32)
     layer = layer_from_reply(np.zeros((1, 2, 4), np.uint8), depth, None, 2.5)
     np.testing.assert_array_equal(layer.depth, [[5.0, np.inf]])
+
+
+def test_labels_are_those_of_the_nearest_and_people_have_none():
+    def layer(depth, labels):
+        rgba = np.ones((1, 3, 4), np.uint8) * 255
+        found = None if labels is None else np.array([labels], np.uint8)
+        return layer_from_reply(rgba, np.array([depth], np.float32), None, 1.0, found)
+
+    near, far = layer([1, 5, np.inf], [15, 15, 255]), layer([2, 2, np.inf], [1, 1, 0])
+    person = layer([3, 1, 1], None)
+    # What the network did not paint is background.
+    np.testing.assert_array_equal(near.labels, [[15, 15, 0]])
+    np.testing.assert_array_equal(composite([far, near], 1, 3).labels, [[15, 1, 0]])
+    np.testing.assert_array_equal(composite([near, far, person], 1, 3).labels, [[15, 0, 0]])
+    assert composite([person, person], 1, 3).labels is None
