@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from PIL import Image, ImageDraw, ImageFont
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#333333")
 """Told apart by people who see fewer colours (Okabe and Ito)."""
 SIZE = (640, 400)
-_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 18, 40, 48
+_LEFT, _RIGHT, _TOP, _BOTTOM = 64, 24, 40, 48
 _INK, _FAINT = "#333333", "#e2e2e2"
 _OVERSIZE = 2
 """Drawn so much larger, then reduced: smooth lines."""
@@ -85,13 +86,16 @@ def line_chart(
         for y in range(top, bottom, 10 * s):
             draw.line([(column(x), y), (column(x), y + 5 * s)], _INK, s)
         draw.text((column(x) + 5 * s, top), name, _INK, font)
+    drawn: list[tuple[float, float]] = []
     for index, points in enumerate(shown):
         colour = COLOURS[index % len(COLOURS)]
         places = [(column(x), row(y)) for x, y in points]
         draw.line(places, colour, 2 * s, joint="curve")
         for x, y in places:
             draw.ellipse([x - 3 * s, y - 3 * s, x + 3 * s, y + 3 * s], colour)
-    _legend(draw, [each.name for each in series], font, (right, top))
+        drawn += places
+        drawn += [((a + c) / 2, (b + d) / 2) for (a, b), (c, d) in pairwise(places)]
+    _legend(draw, [each.name for each in series], font, (left, top, right, bottom), drawn)
     return picture.resize(size, Image.Resampling.LANCZOS)
 
 
@@ -109,15 +113,25 @@ def _legend(
     draw: ImageDraw.ImageDraw,
     names: Sequence[str],
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    corner: tuple[int, int],
+    plot: tuple[int, int, int, int],
+    drawn: Sequence[tuple[float, float]],
 ) -> None:
+    """Write the legend into the corner of the plot that hides least of what was drawn."""
     s = _OVERSIZE
-    wide = max(draw.textlength(name, font) for name in names)
-    x, y = corner[0] - wide - 8 * s, corner[1] + 4 * s
-    high = 18 * s * len(names)
-    draw.rectangle([x - 36 * s, y - 4 * s, corner[0], y + high + 2 * s], "white", _FAINT, s)
+    left, top, right, bottom = plot
+    wide = max(draw.textlength(name, font) for name in names) + 44 * s
+    high = 18 * s * len(names) + 6 * s
+    corners = [(a, b) for b in (top, bottom - high) for a in (right - wide, left + 2 * s)]
+
+    def hidden(corner: tuple[float, float]) -> int:
+        a, b = corner
+        return sum(a - s < x < a + wide + s and b - s < y < b + high + s for x, y in drawn)
+
+    x, y = min(corners, key=hidden)
+    draw.rectangle([x, y, x + wide, y + high], "white", _FAINT, s)
+    x += 36 * s
     for index, name in enumerate(names):
-        middle = y + 18 * s * index + 8 * s
+        middle = y + 18 * s * index + 12 * s
         draw.line([(x - 30 * s, middle), (x - 8 * s, middle)], COLOURS[index % len(COLOURS)], 3 * s)
         draw.text((x, middle), name, _INK, font, anchor="lm")
 

@@ -463,7 +463,7 @@ def test_round_two_never_sees_the_cameras(second_round):
     """With the true cameras replaced by nonsense the first guesses are the same."""
     training, heads, folder = second_round
     blind = SofRoundTwo(
-        training.recipe, heads, toy_sof()[0], folder / "blind", device="cpu", limit=2
+        training.recipe, heads, toy_sof()[0], folder / "blind", device="cpu", limit=1
     )
     blind.search()
     found = blind.cameras.position.detach().clone()
