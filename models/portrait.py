@@ -25,7 +25,7 @@ from models.portrait_look import LookResolver, mixed_styles
 from models.portrait_networks import code_key, shared_heads, shared_painter
 from models.portrait_package import SIW_ROLE, SOF_ROLE, Portrait, load_portrait, network_folder
 from models.portrait_paint import FINER, coarser, composed, paint, without_specks
-from models.portrait_square import Square, choose_square, looked_up, paste
+from models.portrait_square import Square, choose_square, finer, looked_up, paste
 from models.recent import Recent
 from models.siw import one_hot
 from models.sof_render import LabelMap
@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
 PASSES = ("rgba", "depth", "masks")
 _FAINTEST = 0.5 / 255.0
+_COARSER = 2
+"""Painted pixels for one that is marched, while a viewport's head is not baked."""
 BAKE = BakeSettings()
 VIEW_DISTANCE = 1.3
 VIEW_HALF = 0.21
@@ -164,11 +166,16 @@ class PortraitRenderer:
             BadParameter: codes or styles of the request do not fit the networks.
         """
         code, styles = self.resolver.code(asked.look), self.resolver.styles(asked.look)
-        square = choose_square(asked.camera, self.heads.sof.sof.config.radius, self.size)
+        square = self.square(asked.camera)
         if square is None:
             return empty_frame(asked.camera, asked.passes)
         seen = self.seen(code, square, asked.geometry, asked.labels)
         return self.placed(seen, styles, square, asked.passes, background=asked.background)
+
+    def square(self, camera: Camera) -> Square | None:
+        """Return the square to paint for a frame's camera; None if it does not see the head."""
+        square = choose_square(camera, self.heads.sof.sof.config.radius, self.size)
+        return None if square is None else self._enlarged(square)
 
     @torch.inference_mode()
     def seen(
@@ -307,14 +314,21 @@ class PortraitRenderer:
             size: in pixels.
         """
         camera = view_camera(yaw, self.size)
+        if size > self.size:
+            camera = self._enlarged(Square(camera, camera)).camera
         # Without an edge there is no need of a finer label map.
         labels = without_specks(self.heads.renderer.label_map(code, camera).labels)
         image = paint(self.painter.generator, self._parts(labels), styles)
-        if size != self.size:
+        if size != image.shape[-1]:
             image = functional.interpolate(
                 image, size=(size, size), mode="bilinear", antialias=True
             )
         return image_bytes(image)
+
+    def _enlarged(self, square: Square) -> Square:
+        # What starts with a constant has one size only.
+        fixed = self.painter.config.start == "constant"
+        return square if fixed else finer(square, self.size)
 
     def _look(
         self,
@@ -325,7 +339,7 @@ class PortraitRenderer:
         labels: NDArray[np.uint8] | None,
         key: bytes,
     ) -> SeenHead:
-        fine = square.scaled(FINER * self.size)
+        fine = square.scaled(FINER * square.camera.width)
         if baked is not None:
             own = baked.label_map(fine.camera)
         elif how == "coarse":
@@ -339,8 +353,9 @@ class PortraitRenderer:
 
     def _coarse(self, code: Tensor, square: Square) -> LabelMap:
         """March fewer pixels and repeat them."""
-        small = self.heads.renderer.label_map(code, square.scaled(self.size // FINER).camera)
-        times = FINER * FINER
+        coarse = square.scaled(square.camera.width // _COARSER)
+        small = self.heads.renderer.label_map(code, coarse.camera)
+        times = FINER * _COARSER
         labels, depth = (
             each.repeat_interleave(times, dim=0).repeat_interleave(times, dim=1) for each in small
         )
