@@ -36,6 +36,8 @@ OUTSIDE = Bound(0.15, at_most=True)
 """Change of the rest over the change inside a restyled region."""
 INSIDE = Bound(0.7)
 """Change of a restyled region's colour over the distance between real portraits'."""
+RESTYLED_COUNT = 48
+"""Held-out portraits that are restyled, at most."""
 RESTYLED = (Label.HAIR, Label.CLOTH, Label.SKIN)
 
 
@@ -123,7 +125,7 @@ def _locality(
     painter: Painter, portraits: Portraits, real: Any, seed: int
 ) -> dict[str, dict[str, Any]]:
     figures: dict[str, dict[str, Any]] = {}
-    labels = torch.from_numpy(portraits.labels)
+    labels = torch.from_numpy(portraits.labels[_evenly(len(portraits.labels), RESTYLED_COUNT)])
     for region in RESTYLED:
         try:
             found = restyle_locality(painter, labels, region, real, seed)
