@@ -6,15 +6,16 @@ user brings (`models/onnx_parser.py`).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, cast
 
 import numpy as np
 import torch
+from scipy import ndimage
 from torch.nn import functional
 
 from blender_addon.contract.errors import BadParameter, NoFaceFound
 from blender_addon.contract.labels import MIRRORED_LABEL, Label
-from models.head_crop import HeadCrop, find_head
+from models.head_crop import FEATURES, HeadCrop, find_head
 from models.parser_package import load_parser
 
 if TYPE_CHECKING:
@@ -37,6 +38,15 @@ SETTLED = 0.08
 """Share of a crop's side by which it may still move or grow when it counts as found."""
 LEAST_HEAD = 24.0
 """Pixels of the photograph across a head's square, at least."""
+
+
+HEAD = tuple(
+    label
+    for label in Label
+    if label not in (Label.BACKGROUND, Label.CLOTH, Label.NECKLACE, Label.EAR_RING)
+)
+"""Labels of which a portrait has one connected piece."""
+MOUTH = (Label.INNER_MOUTH, Label.UPPER_LIP, Label.LOWER_LIP)
 
 
 class ParsedPhotograph(NamedTuple):
@@ -124,13 +134,13 @@ def iterate_parse(
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or min(image.shape) < 1:
         raise BadParameter("image must be (H, W, 3) uint8", field="image")
     crop: HeadCrop | None = None
-    wide: tuple[HeadCrop, NDArray[np.uint8]] | None = None
+    beyond: tuple[HeadCrop, NDArray[np.uint8]] | None = None
     for windows in _levels(image):
         found: list[HeadCrop] = []
         for window in windows:
             shares = parser.probabilities(window.image(image, SEEN))
             labels = shares.argmax(axis=0).astype(np.uint8)
-            wide = wide or (window, labels)
+            beyond = beyond or (window, _elsewhere(shares))
             inner = find_head(labels)
             if inner is not None:
                 found.append(window.outer(inner, SEEN))
@@ -138,10 +148,10 @@ def iterate_parse(
         if found:
             crop = max(found, key=lambda each: each.side)
             break
-    if crop is None or wide is None or crop.side < LEAST_HEAD:
+    if crop is None or beyond is None or crop.side < LEAST_HEAD:
         raise NoFaceFound
     shares = np.zeros((0, 0, 0), np.float32)
-    for _ in range(ROUNDS):
+    for remaining in reversed(range(ROUNDS)):
         shares = _enlarged(parser.probabilities(crop.image(image, SEEN)))
         yield None
         inner = find_head(shares.argmax(axis=0).astype(np.uint8))
@@ -149,14 +159,56 @@ def iterate_parse(
             raise NoFaceFound
         better = crop.outer(inner, SIZE)
         moved = max(abs(a - b) for a, b in zip(better, crop, strict=True)) / crop.side
-        if moved < SETTLED:
+        if moved < SETTLED or not remaining:
             break
         crop = better
-    head = shares.argmax(axis=0).astype(np.uint8)
+    head = tidied(shares)
     whole = np.full(image.shape[:2], Label.BACKGROUND, np.uint8)
-    wide[0].paste(whole, wide[1])
+    beyond[0].paste(whole, beyond[1])
     crop.paste(whole, head)
     yield ParsedPhotograph(whole, crop, head, shares.max(axis=0))
+
+
+def tidied(shares: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return labels (S, S) of probabilities (17, S, S): one head, in one piece.
+
+    Hair or skin somewhere beside the head is none, nor are pieces of them that begin below the
+    mouth (collars, straps, hands), nor is a second neck. Background or cloth beside them, whichever
+    is nearer, takes their place.
+    """
+    labels = shares.argmax(axis=0).astype(np.uint8)
+    head, count = _pieces(np.isin(labels, HEAD))
+    features = np.bincount(head[np.isin(labels, FEATURES)], minlength=count + 1)
+    features[0] = 0
+    stray = (head > 0) & (head != int(features.argmax()))
+    mouth = np.flatnonzero(np.isin(labels, MOUTH).any(axis=1))
+    for label in HEAD:
+        pieces, count = _pieces(labels == label)
+        if label == Label.NECK:
+            belongs = np.bincount(pieces[pieces > 0], minlength=count + 1)
+            stray |= (pieces > 0) & (pieces != int(belongs.argmax()))
+        elif label not in MOUTH and len(mouth):
+            above = np.bincount(pieces[: mouth[0]].ravel(), minlength=count + 1) > 0
+            stray |= (pieces > 0) & ~above[pieces]
+    beside = ~stray & np.isin(labels, (Label.BACKGROUND, Label.CLOTH))
+    if stray.any() and beside.any():
+        nearest = cast(
+            "NDArray[np.int32]",
+            ndimage.distance_transform_edt(~beside, return_distances=False, return_indices=True),
+        )
+        labels[stray] = labels[tuple(nearest)][stray]
+    return labels
+
+
+def _pieces(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int32], int]:
+    """Return which connected piece each pixel belongs to, 0 for none, and how many there are."""
+    return cast("tuple[NDArray[np.int32], int]", ndimage.label(mask))
+
+
+def _elsewhere(shares: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """Return the likelier of background and cloth (S, S)."""
+    cloth = shares[Label.CLOTH] > shares[Label.BACKGROUND]
+    return np.where(cloth, np.uint8(Label.CLOTH), np.uint8(Label.BACKGROUND))
 
 
 def _enlarged(shares: NDArray[np.float32]) -> NDArray[np.float32]:

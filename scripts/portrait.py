@@ -217,7 +217,7 @@ def orbit_portrait(
         swing = np.sin(2.0 * np.pi * k / count) if film else 2.0 * k / max(count - 1, 1) - 1.0
         camera = view_camera(widest * float(swing), size, pitch=pitch, half=half)
         asked = PortraitRender(look=look, camera=camera, passes=("rgba",), background=background)
-        pictures.append(_over_grey(renderer.render(asked)["rgba"]))
+        pictures.append(over_grey(renderer.render(asked)["rgba"]))
     if film:
         _write_film(pictures, out)
     else:
@@ -256,7 +256,8 @@ def _straight(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.concatenate([colour.astype(np.uint8), rgba[..., 3:]], axis=2)
 
 
-def _over_grey(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def over_grey(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a premultiplied image (H, W, 4) before grey, (H, W, 3) uint8."""
     through = (255 - rgba[..., 3:].astype(np.float32)) / 255.0
     return np.rint(rgba[..., :3] + through * GROUND).clip(0, 255).astype(np.uint8)
 
