@@ -4,7 +4,8 @@ For CI and for developers (`scripts/test.py --window`), never unasked: it needs 
 Ubuntu, because the Blender comes from a Debian root of its own under build/trixie (made once,
 about 2 GB and two minutes). In there, Xvfb shows a window in which a person is added, the
 Dressform tab opened and a viewport set to rendered shading; the picture of that window is
-written to PICTURE. F12 is pressed in it, and then the same Blender renders in background with
+written to PICTURE. If the library has portraits, one is added, animated, restyled and its labels
+painted, and PICTURE-portrait shows that. F12 is pressed in it, and then the same Blender renders in background with
 `-b -E DRESSFORM -a`: the pixels must be the same.
 Standard library only; needs DRESSFORM_PYTHON, the Python of the server's environment; DRESSFORM_LIBRARY may name
 another library than the default one.
@@ -183,7 +184,7 @@ def _photograph(work: Path, endpoint: str, picture: Path) -> None:
     quiet += "; bpy.ops.wm.save_userpref()"
     _run(_inside(["blender", "-b", "--python-expr", quiet]), 120)
     _say("opening the window")
-    for name in ("ready.json", "stop"):
+    for name in ("ready.json", "next", "portrait.json", "stop"):
         (work / name).unlink(missing_ok=True)
     screen = subprocess.Popen(
         _inside(["Xvfb", DISPLAY, "-screen", "0", f"{SIZE}x24", "+extension", "GLX"]),
@@ -208,13 +209,10 @@ def _photograph(work: Path, endpoint: str, picture: Path) -> None:
         )
         try:
             said = _wait_for(work / "ready.json", blender, log)
-            _run(
-                _inside(
-                    ["import", "-window", "root", f"/tmp/{WORK}/window.png"],  # noqa: S108
-                    DISPLAY=DISPLAY,
-                ),
-                60,
-            )
+            _shoot("window.png")
+            (work / "next").touch()
+            said_of_portrait = _wait_for(work / "portrait.json", blender, log)
+            _shoot("portrait.png")
             (work / "stop").touch()
             _end(blender, 60)
         finally:
@@ -225,8 +223,22 @@ def _photograph(work: Path, endpoint: str, picture: Path) -> None:
     picture.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(work / "window.png", picture)
     _judge(said)
+    if "portrait" in said_of_portrait:
+        shutil.copy2(
+            work / "portrait.png", picture.with_name(f"{picture.stem}-portrait{picture.suffix}")
+        )
+        _judge(said_of_portrait)
+        if not said_of_portrait["keyed"] or said_of_portrait["painted"] != [256, 256]:
+            raise CheckFailed(f"in the window, the portrait is {said_of_portrait}")
     if blender.returncode != 0:
         raise CheckFailed(f"Blender ended with {blender.returncode}; see {log}")
+
+
+def _shoot(name: str) -> None:
+    _run(
+        _inside(["import", "-window", "root", f"/tmp/{WORK}/{name}"], DISPLAY=DISPLAY),  # noqa: S108
+        60,
+    )
 
 
 def _wait_for(ready: Path, blender: subprocess.Popen[bytes], log: Path) -> dict[str, object]:

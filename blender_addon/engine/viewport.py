@@ -11,6 +11,7 @@ never waits.
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 import weakref
@@ -27,6 +28,7 @@ from ..client import Client
 from ..contract.errors import DeadlineExceeded, DressformError, Superseded, Unavailable
 from ..scene.cameras import view_camera
 from ..scene.portraits import visible_subjects
+from ..scene.subjects import Portrait
 from .compose import layer_of, requests_of
 from .pixels import Layer, composite, pass_values
 
@@ -40,6 +42,9 @@ LONGEST_SIDE = 640
 
 POLL_SECONDS = 0.02
 ATTEMPT_SECONDS = 15.0
+
+PAINT_SECONDS = 0.4
+"""Between two looks at labels that are being painted."""
 
 PAUSE_SECONDS = 1.0
 """Between two attempts while the server is gone or busy."""
@@ -98,7 +103,9 @@ class Viewport:
         region, view = context.region, context.region_data
         try:
             scale = min(1.0, LONGEST_SIDE / max(region.width, region.height, 1))
-            self._want(visible_subjects(depsgraph), view_camera(region, view, scale))  # pyright: ignore[reportArgumentType]
+            subjects = visible_subjects(depsgraph)
+            self._want(subjects, view_camera(region, view, scale))  # pyright: ignore[reportArgumentType]
+            self._watch_paint(subjects)
             self._pump()
         except DressformError as error:
             self._tell(error)
@@ -180,6 +187,16 @@ class Viewport:
             self._tell(error)
             return None
         return POLL_SECONDS if self._sent or self._wanted else None
+
+    def _watch_paint(self, subjects: list[Subject]) -> None:
+        """Look again in a moment while labels are painted: strokes on an image tell nobody."""
+        painted = any(isinstance(s, Portrait) and s.painted is not None for s in subjects)
+        if painted and not bpy.app.timers.is_registered(self._look_again):
+            bpy.app.timers.register(self._look_again, first_interval=PAINT_SECONDS)
+
+    def _look_again(self) -> None:
+        with contextlib.suppress(ReferenceError):  # Blender freed the engine
+            self._engine.tag_redraw()
 
     def _pump(self) -> None:
         if self._client is None or self._sent is None:

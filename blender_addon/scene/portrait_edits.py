@@ -100,6 +100,7 @@ def remove_head(ob: bpy.types.Object, index: int) -> None:
     if len(state.sources) < 2 or not 0 <= index < len(state.sources):
         raise BadParameter("a portrait needs at least one head", "add another head first")
     state.sources.remove(index)
+    ob.update_tag()
     state.active_source = min(state.active_source, len(state.sources) - 1)
     if all(source.weight == 0.0 for source in state.sources):
         state.sources[0].weight = 1.0

@@ -27,6 +27,11 @@ PAINTED_CAMERA = "painted_camera"
 """Property of the portrait group: K, R and t (21 numbers) of the painted label map's camera."""
 
 
+def _touch(group: bpy.types.PropertyGroup, _context: bpy.types.Context) -> None:
+    """Let viewports know: what a script sets in a group of properties tells nobody otherwise."""
+    group.id_data.update_tag()
+
+
 class DressformHeadSource(bpy.types.PropertyGroup):
     """One head that the portrait's head is blended from."""
 
@@ -40,9 +45,19 @@ class DressformHeadSource(bpy.types.PropertyGroup):
             ("STORED", "Stored", "Kept with this object"),
         ],
         default="OWN",
+        update=_touch,
     )
-    seed: bpy.props.IntProperty(name="Seed", min=0, max=MAX_SEED)
-    head: bpy.props.StringProperty(name="Head", description="Id of a head of the basis")
+    seed: bpy.props.IntProperty(
+        name="Seed",
+        min=0,
+        max=MAX_SEED,
+        update=_touch,
+    )
+    head: bpy.props.StringProperty(
+        name="Head",
+        description="Id of a head of the basis",
+        update=_touch,
+    )
     weight: bpy.props.FloatProperty(
         name="Weight",
         description="How much of this head is in the portrait; only the weights' ratios count",
@@ -50,6 +65,7 @@ class DressformHeadSource(bpy.types.PropertyGroup):
         max=1.0,
         default=1.0,
         subtype="FACTOR",
+        update=_touch,
     )
 
 
@@ -65,8 +81,14 @@ class DressformStyle(bpy.types.PropertyGroup):
             ("STORED", "Stored", "Kept with this object"),
         ],
         default="OWN",
+        update=_touch,
     )
-    seed: bpy.props.IntProperty(name="Seed", min=0, max=MAX_SEED)
+    seed: bpy.props.IntProperty(
+        name="Seed",
+        min=0,
+        max=MAX_SEED,
+        update=_touch,
+    )
 
 
 class DressformRegion(bpy.types.PropertyGroup):
@@ -80,6 +102,7 @@ class DressformRegion(bpy.types.PropertyGroup):
         min=0.0,
         max=1.0,
         subtype="FACTOR",
+        update=_touch,
     )
     truncation: bpy.props.FloatProperty(
         name="Strength",
@@ -88,12 +111,14 @@ class DressformRegion(bpy.types.PropertyGroup):
         max=2.0,
         soft_max=1.0,
         default=1.0,
+        update=_touch,
     )
     lock: bpy.props.BoolProperty(name="Lock", description="Randomise leaves this region as it is")
 
 
 def _on_link(group: DressformStyleGroup, _context: bpy.types.Context) -> None:
     """Let regions that go their own way from now on begin with what they showed."""
+    group.id_data.update_tag()
     if group.linked or group.name not in LABEL_GROUPS:
         return
     regions = group.id_data.dressform_portrait.regions
@@ -120,7 +145,10 @@ class DressformPortrait(bpy.types.PropertyGroup):
     """Whose head and styles an object shows: `object.dressform_portrait`."""
 
     portrait: bpy.props.StringProperty(
-        name="Portrait", description="Id of the portrait's package", default=""
+        name="Portrait",
+        description="Id of the portrait's package",
+        default="",
+        update=_touch,
     )
     sources: bpy.props.CollectionProperty(type=DressformHeadSource)
     active_source: bpy.props.IntProperty(options=set())
@@ -134,6 +162,7 @@ class DressformPortrait(bpy.types.PropertyGroup):
         min=-20.0,
         max=20.0,
         default=(0.0,) * DIRECTIONS,
+        update=_touch,
     )
     direction_names: bpy.props.StringProperty(
         name="Direction Names", description="One a line", options=set()
@@ -141,16 +170,20 @@ class DressformPortrait(bpy.types.PropertyGroup):
     regions: bpy.props.CollectionProperty(type=DressformRegion)
     groups: bpy.props.CollectionProperty(type=DressformStyleGroup)
     backdrop: bpy.props.BoolProperty(
-        name="Backdrop", description="Show the painted background behind the head, too"
+        name="Backdrop",
+        description="Show the painted background behind the head, too",
+        update=_touch,
     )
     painted: bpy.props.PointerProperty(
         name="Labels",
         description="The label map painted by hand",
         type=bpy.types.Image,
+        update=_touch,
     )
     use_painted: bpy.props.BoolProperty(
         name="Use Painted Labels",
         description="Render the painted label map in views from where it was painted",
+        update=_touch,
     )
     baked: bpy.props.StringProperty(
         name="Baked", description="Digest of the head that the stand-in shows", options=set()

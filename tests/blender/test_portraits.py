@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -25,7 +26,9 @@ def eggs(parts, server_python, tmp_path_factory):
     command = [server_python, "-m", "tests.blender.make_library", str(folder), "--portraits"]
     subprocess.run(command, cwd=ROOT, check=True, timeout=300)
     started = _serve(parts, server_python, folder, "tests.blender.portrait_handlers")
-    yield SimpleNamespace(endpoint=started.endpoint, folder=folder)
+    yield SimpleNamespace(
+        endpoint=started.endpoint, folder=folder, data=Path(os.environ["DRESSFORM_DATA"])
+    )
     started.stop()
 
 
@@ -415,7 +418,7 @@ def test_a_photograph_becomes_a_portrait_in_the_gallery(blender, parts, eggs, st
     entry = parts.library.known.portrait("portrait-jo-doe")
     assert entry.name == "Jo Doe"
     assert blender.context.scene.dressform.portrait == "portrait-jo-doe"
-    assert (eggs.folder / "portrait-jo-doe" / "model.json").exists()
+    assert (eggs.data / "library" / "portrait-jo-doe" / "model.json").exists()
     blender.ops.dressform.add_portrait(portrait="portrait-jo-doe", stand_in=False)
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(RuntimeError, match=r"text\.png (cannot be read as a|holds no) picture"):
@@ -451,6 +454,49 @@ def test_what_cannot_be_rendered_is_named(blender, parts, eggs, stage, monkeypat
         assert not getattr(blender.ops.dressform, name).poll()
 
 
+def _script(words, environment):
+    return subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "render_portrait.py"), "--", *words],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+def test_the_headless_script_makes_camera_style_and_head_change(
+    blender, parts, archive, eggs, tmp_path
+):
+    environment = {
+        "DRESSFORM_EXTENSION_ZIP": str(archive),
+        "DRESSFORM_ENDPOINT": eggs.endpoint,
+        "BLENDER_USER_RESOURCES": str(tmp_path / "profile"),
+    }
+    job = ["--portrait", "portrait-egg", "--camera", "sway", "--size", "64", "--styles", "hair=3"]
+    job += ["--second-styles", "hair=8,upper-lip=2", "--style-frames", "2-3"]
+    job += ["--second-head", "seed:5", "--head-frames", "3-5"]
+    whole = _script([*job, "--frames", "1-6", "--out", str(tmp_path / "whole")], environment)
+    assert whole.returncode == 0, whole.stdout + whole.stderr
+    frames = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
+    assert sorted(frames) == [f"frame_{index:04d}.png" for index in range(1, 7)]
+    assert len(set(frames.values())) == 6
+    part = [*job, "--frames", "4-5", "--shot", "1-6", "--out", str(tmp_path / "part")]
+    for said in ("", "already there"):
+        split = _script(part, environment)
+        assert split.returncode == 0, split.stderr
+        assert said in split.stdout
+        for index in (4, 5):
+            name = f"frame_{index:04d}.png"
+            assert (tmp_path / "part" / name).read_bytes() == frames[name], name
+    wrong = _script([*part, "--styles", "elbow=3"], environment)
+    assert wrong.returncode == 1
+    assert "'elbow' is no region" in wrong.stderr
+    assert "choose of all, " in wrong.stderr
+    unknown = _script(["--portrait", "nobody", "--out", str(tmp_path / "o")], environment)
+    assert unknown.returncode == 1
+    assert "choose one of: portrait-egg" in unknown.stderr
+
+
 def test_the_packages_digest_is_stamped_into_the_image(blender, parts, stage, tmp_path):
     _save(blender, stage.scene, tmp_path / "a.png")
     digest = parts.library.known.portrait("portrait-egg").digest
@@ -463,3 +509,30 @@ def test_viewports_ask_for_baked_heads_and_final_frames_for_marched_ones(blender
     assert _request(blender, parts, priority="interactive").geometry == "baked"
     stage.state.backdrop = True
     assert _request(blender, parts).background
+
+
+def test_a_portrait_merges_with_cycles_and_unmerges(blender, parts, stage, tmp_path):
+    scene, ob = stage.scene, stage.ob
+    alone = _save(blender, scene, tmp_path / "alone.png")
+    wall = blender.data.meshes.new("Wall")
+    wall.from_pydata([(-9, 0, -9), (9, 0, -9), (9, 0, 9), (-9, 0, 9)], [], [(0, 1, 2, 3)])
+    behind = blender.data.objects.new("Wall", wall)
+    behind.location.y = 1.0
+    scene.collection.objects.link(behind)
+    scene.render.engine = "CYCLES"
+    scene.cycles.samples, scene.cycles.device = 1, "CPU"
+    scene.cycles.use_denoising = False
+    seen = [ob.visible_camera, ob.visible_shadow, ob.hide_render]
+    assert blender.ops.dressform.merge() == {"FINISHED"}
+    assert [ob.visible_camera, ob.visible_shadow, ob.hide_render] == [False, True, False]
+    both = _save(blender, scene, tmp_path / "both.png")
+    assert (both[..., 3] == 1.0).all()
+    inside = alone[..., 3] == 1.0
+    # The egg in its own colours, the wall round it.
+    np.testing.assert_allclose(both[inside][:, :3], alone[inside][:, :3], atol=2.5 / 255)
+    assert np.abs(both[~inside][:, :3] - alone[~inside][:, :3]).mean() > 0.01
+    scene.dressform_merge.shadows = False
+    blender.ops.dressform.merge()
+    assert not ob.visible_shadow
+    blender.ops.dressform.unmerge()
+    assert [ob.visible_camera, ob.visible_shadow, ob.hide_render] == seen

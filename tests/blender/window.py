@@ -2,10 +2,13 @@
 
 Installs the extension, adds a person with the panel's own operator, keys a motion, opens the
 Dressform tab, sets the viewport to rendered shading, and waits until the viewport shows the
-person. Then it says what it saw in ready.json, and quits when the file `stop` appears.
+person. Then it says what it saw in ready.json. When the file `next` appears and the library has
+portraits, it adds one, animates and restyles it, paints labels, and says in portrait.json what it
+saw then. It quits when the file `stop` appears.
 """
 
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -14,7 +17,7 @@ import bpy
 
 HERE = Path(__file__).resolve().parent
 EXTENSION = "bl_ext.user_default.dressform"
-LIMIT_SECONDS = 100
+LIMIT_SECONDS = 240
 state = {"step": 0, "since": time.monotonic(), "start": time.monotonic()}
 
 
@@ -22,7 +25,7 @@ def parts():
     from importlib import import_module
 
     names = ("connection", "library", "error_log", "engine.viewport", "scene.people")
-    names += ("scene.staging",)
+    names += ("scene.staging", "ui.watching")
     return [import_module(f"{EXTENSION}.{name}") for name in names]
 
 
@@ -129,23 +132,150 @@ def rendered():
     return state.get("rendered", False) and not bpy.app.is_job_running("RENDER")
 
 
-def report():
+def report(name="ready", **more):
     _connection, library, error_log, *_ = parts()
     _window, area, _space, _region = view()
     ui = next(r for r in area.regions if r.type == "UI")
-    (HERE / "ready.part").write_text(
+    (HERE / f"{name}.part").write_text(
         json.dumps(
             {
                 "blender": bpy.app.version_string,
                 "category": ui.active_panel_category,
                 "shown": shown(),
                 "avatars": [avatar.id for avatar in library.known.avatars],
+                "portraits": [portrait.id for portrait in library.known.portraits],
                 "errors": [f"{e.place}: {e.cause}" for e in error_log.entries()],
+                **more,
             }
         )
     )
-    (HERE / "ready.part").rename(HERE / "ready.json")
+    (HERE / f"{name}.part").rename(HERE / f"{name}.json")
     return True
+
+
+def photographed():
+    return (HERE / "next").exists() or (HERE / "stop").exists()
+
+
+def portrait():
+    return next((ob for ob in bpy.data.objects if ob.dressform_portrait.portrait), None)
+
+
+def has_portraits():
+    return bool(parts()[1].known.portraits) and not (HERE / "stop").exists()
+
+
+def add_portrait():
+    if not has_portraits():
+        return True
+    for ob in bpy.data.objects:
+        if ob.type in ("ARMATURE", "MESH"):
+            ob.hide_render = True
+            ob.hide_set(True)
+    window, area, _space, region = view()
+    with bpy.context.temp_override(window=window, area=area, region=region):
+        bpy.ops.dressform.add_portrait()
+    return True
+
+
+def portrait_is_there():
+    return not has_portraits() or portrait() is not None
+
+
+def restyle():
+    """A style change by region, a change of shape and a moving camera on the timeline."""
+    if not has_portraits():
+        return True
+    window, area, space, region = view()
+    scene, ob = bpy.context.scene, portrait()
+    scene.frame_start, scene.frame_end = 1, 60
+    hair = ob.dressform_portrait.regions["hair"]
+    hair.first.kind, hair.first.seed = "SEED", 3
+    hair.second.kind, hair.second.seed = "SEED", 8
+    with bpy.context.temp_override(window=window, area=area, region=region, object=ob):
+        bpy.ops.dressform.add_seed_head(seed=5)
+        scene.frame_set(1)
+        bpy.ops.dressform.interpolate_heads(first=1, second=2, frames=59)
+        bpy.ops.dressform.key_look()
+        hair.mix = 1.0
+        scene.frame_set(60)
+        hair.mix = 1.0
+        bpy.ops.dressform.key_look()
+    scene.frame_set(1)
+    hair.mix = 0.0
+    ob.keyframe_insert("dressform_portrait.regions[15].mix", frame=1)
+    scene.frame_set(20)
+    ob.dressform_portrait.groups["Hair"].expanded = True
+    camera = scene.camera
+    camera.data.lens = 110.0
+    for frame, place in ((1, (-0.5, -1.2, 0.0)), (60, (0.5, -1.2, 0.0))):
+        camera.location = place
+        camera.rotation_euler = (1.5708, 0.0, 0.39 if place[0] > 0 else -0.39)
+        camera.keyframe_insert("location", frame=frame)
+        camera.keyframe_insert("rotation_euler", frame=frame)
+    view3d = space.region_3d
+    view3d.view_location, view3d.view_distance = (0.1, 0.0, -0.02), 0.75
+    view3d.view_rotation = (0.7071, 0.7071, 0.0, 0.0)
+    return True
+
+
+def portrait_shown():
+    """Whether the rendered viewport has drawn the portrait."""
+    if not has_portraits():
+        return True
+    viewports = parts()[3].living()
+    return any(v.up_to_date and b"geometry" in v._shown_key for v in viewports)
+
+
+def paint():
+    """Paint Labels into an image editor, which takes the place of the properties."""
+    if not has_portraits():
+        return True
+    window, area, _space, region = view()
+    for other in window.screen.areas:
+        if other.type == "PROPERTIES":
+            other.type = "IMAGE_EDITOR"
+    with bpy.context.temp_override(window=window, area=area, region=region, object=portrait()):
+        bpy.ops.dressform.paint_labels()
+    return True
+
+
+def painted():
+    return not has_portraits() or portrait().dressform_portrait.painted is not None
+
+
+def scroll():
+    """Show the panels of the portrait: they stand below those of people."""
+    if not has_portraits():
+        return True
+    portrait().dressform_portrait.use_painted = False
+    window, area, _space, _region = view()
+    ui = next(r for r in area.regions if r.type == "UI")
+    with bpy.context.temp_override(window=window, area=area, region=ui):
+        for _ in range(2):
+            bpy.ops.view2d.scroll_down(deltay=int(os.environ.get("SCROLL", "-420")))
+    return True
+
+
+def settled():
+    """Whether everything that was asked for is there: pictures, stand-in, the viewport's image."""
+    if not has_portraits():
+        return True
+    busy = [w.place for w in parts()[6]._running if w.place != "Bake Head"]
+    return not busy and portrait_shown()
+
+
+def report_portrait():
+    ob = portrait()
+    more = {}
+    if ob is not None:
+        state = ob.dressform_portrait
+        more = {
+            "portrait": state.portrait,
+            "keyed": len(ob.animation_data.action.fcurves) if ob.animation_data else 0,
+            "painted": list(state.painted.size) if state.painted else [],
+        }
+    return report("portrait", **more)
 
 
 def stop():
@@ -163,7 +293,9 @@ def stop():
 
 STEPS = (
     *(install, add_person, person_is_there, pose, save_scenes, press_f12, rendered),
-    *(back_to_the_pose, shade, shown, report, stop),
+    *(back_to_the_pose, shade, shown, report, photographed),
+    *(add_portrait, portrait_is_there, restyle, portrait_shown, paint, painted),
+    *(scroll, settled, report_portrait, stop),
 )
 
 
