@@ -15,7 +15,14 @@ from blender_addon.contract.versions import PROJECT_VERSION
 ROOT = Path(__file__).resolve().parent.parent
 LIBRARY = ROOT / "models" / "library"
 MEGABYTE = 1e6
-BUDGETS = {"body": 2.0, "dresser": 29.5, "avatar": 9.0, "sof": 28.0, "siw": 24.0}
+BUDGETS = {
+    "body": 2.0,
+    "dresser": 29.5,
+    "avatar": 9.0,
+    "sof": 28.0,
+    "siw": 24.0,
+    "portrait": 0.2,
+}
 """Megabytes per kind of package, without previews of the documentation."""
 
 
