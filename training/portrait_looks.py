@@ -1,8 +1,8 @@
 """`dressform evaluate portrait-looks`: what the paper claims of portraits, as sheets to look at.
 
 Heads are combinations of the field's basis and styles are drawn, both by seeds in order that nobody
-has picked: what is not good shows as well. Only, where hair is to be seen, heads that show none or
-wear a hat are passed over.
+has picked: what is not good shows as well. Only, where one head stands for all, those are passed over
+that show no hair, or wear a hat or glasses.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ DEVIATIONS = (-2.0, -1.33, -0.67, 0.0, 0.67, 1.33, 2.0)
 DIRECTIONS = 3
 HAIRY = 0.04
 """Share of a label map that counts as hair to be seen."""
-TRIES = 12
+TRIES = 20
 """Heads that are drawn in search of such."""
 JPEG_QUALITY = 86
 
@@ -218,12 +218,13 @@ class Look:
 
     @cached_property
     def hairy_heads(self) -> list[Tensor]:
-        """The first three heads that show hair and wear no hat; any, where there are too few."""
+        """The first three heads with hair, without hat and glasses; any, where too few are."""
         found: list[Tensor] = []
         codes = [self.head(index) for index in range(TRIES)]
         for code in codes:
             labels = self.labels(code, TURNED)
-            if (labels == Label.HAIR).mean() > HAIRY and not (labels == Label.HAT).any():
+            worn = np.isin(labels, (Label.HAT, Label.GLASSES)).any()
+            if (labels == Label.HAIR).mean() > HAIRY and not worn:
                 found.append(code)
             if len(found) == 3:
                 return found
