@@ -1,4 +1,4 @@
-"""Merge with Scene: the people in one picture with everything else, rendered by Cycles or EEVEE.
+"""Merge with Scene: people and portraits in one picture with everything else, by Cycles or EEVEE.
 
 The people get a small scene of their own that renders with Dressform: their rigs and the cameras,
 linked, nothing else. A Render Layers node brings its colour and depth into the compositor of the
@@ -7,7 +7,7 @@ then need nothing more: Blender renders every scene that the compositor names.
 
 In the shown scene's own render everything that is skinned to a rig is out of the camera's sight
 but still casts shadows and bounces light, so that people stand on their floor. What is only
-parented to a bone is a prop and stays. `unmerge` puts all of it back.
+parented to a bone is a prop and stays. So does a portrait's stand-in. `unmerge` puts all back.
 """
 
 # pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
@@ -23,17 +23,21 @@ import bpy
 from ..contract.errors import CannotMerge
 from . import merge_nodes
 from .people import is_person
+from .portraits import is_portrait
 from .properties import beta_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 EEVEE = ("BLENDER_EEVEE_NEXT", "BLENDER_EEVEE")
 ENGINES = ("CYCLES", *EEVEE)
 """Engines whose render the people can be merged with."""
 
 BEFORE = "dressform_before_merge"
-"""Property of a scene or a skinned mesh: what `unmerge` puts back."""
+"""Property of a scene, a skinned mesh or a portrait: what `unmerge` puts back."""
+
+_RAYS = ("visible_diffuse", "visible_glossy", "visible_transmission", "visible_shadow")
+"""How a portrait's stand-in is seen by anything but the camera."""
 
 
 def merge(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> list[str]:
@@ -51,8 +55,8 @@ def merge(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> list[str]:
     people = people_of(view_layer)
     if not people:
         raise CannotMerge(
-            f"no person is visible in the view layer {view_layer.name}",
-            "add a person, or show its collection in renders",
+            f"no person or portrait is visible in the view layer {view_layer.name}",
+            "add one, or show its collection in renders",
         )
     state = scene.dressform_merge
     notes: list[str] = []
@@ -71,6 +75,8 @@ def merge(scene: bpy.types.Scene, view_layer: bpy.types.ViewLayer) -> list[str]:
     _put_into_compositor(scene)
     for rig in _rigs(people):
         notes.extend(_ground(rig, shadows=state.shadows))
+    for ob in _of_kind(people, is_portrait):
+        _ground_portrait(ob, shadows=state.shadows)
     return notes
 
 
@@ -116,7 +122,7 @@ def why_not(scene: bpy.types.Scene) -> CannotMerge | None:
     if _is_linked(scene):
         return CannotMerge("this scene is linked from another file", "merge it in its own file")
     if not any(_holds_person(ob) for ob in scene.objects):
-        return CannotMerge("the scene has no person", "add one (Add Person)")
+        return CannotMerge("the scene has no person or portrait", "add one (Add Person)")
     if scene.camera is None:
         return CannotMerge("the scene has no camera", "add one (Shift-A, Camera)")
     if scene.render.engine not in (*ENGINES, "DRESSFORM"):
@@ -157,7 +163,7 @@ def _rendered(layer: bpy.types.LayerCollection) -> Iterator[bpy.types.Object]:
 
 
 def _holds_person(ob: bpy.types.Object) -> bool:
-    return is_person(ob) or any(is_person(inner) for inner in _instanced(ob))
+    return any(is_person(part) or is_portrait(part) for part in (ob, *_instanced(ob)))
 
 
 def _instanced(ob: bpy.types.Object) -> list[bpy.types.Object]:
@@ -166,11 +172,17 @@ def _instanced(ob: bpy.types.Object) -> list[bpy.types.Object]:
 
 
 def _rigs(people: list[bpy.types.Object]) -> list[bpy.types.Object]:
+    return _of_kind(people, is_person)
+
+
+def _of_kind(
+    people: list[bpy.types.Object], wanted: Callable[[bpy.types.Object], bool]
+) -> list[bpy.types.Object]:
     found: dict[str, bpy.types.Object] = {}
     for ob in people:
-        for rig in (ob, *_instanced(ob)):
-            if is_person(rig):
-                found[rig.name_full] = rig
+        for part in (ob, *_instanced(ob)):
+            if wanted(part):
+                found[part.name_full] = part
     return list(found.values())
 
 
@@ -313,9 +325,24 @@ def _ground(rig: bpy.types.Object, *, shadows: bool) -> list[str]:
     return []
 
 
+def _ground_portrait(ob: bpy.types.Object, *, shadows: bool) -> None:
+    """Hide a portrait's stand-in from the camera, and from everything else without shadows.
+
+    The object itself must go on to render: it is what Dressform sees.
+    """
+    if BEFORE not in ob:
+        seen = [int(getattr(ob, name)) for name in _RAYS]
+        ob[BEFORE] = [int(ob.hide_render), int(ob.visible_camera), *seen]
+    ob.visible_camera = False
+    for name in _RAYS:
+        setattr(ob, name, shadows)
+
+
 def _restore_mesh(ob: bpy.types.Object) -> None:
-    hidden, seen = ob[BEFORE]
+    hidden, seen, *rays = ob[BEFORE]
     ob.hide_render, ob.visible_camera = bool(hidden), bool(seen)
+    for name, value in zip(_RAYS, rays, strict=False):  # meshes of people have none
+        setattr(ob, name, bool(value))
     del ob[BEFORE]
 
 

@@ -467,7 +467,7 @@ def test_what_is_missing_is_said(blender, parts, stage_with_props):
     stage_with_props.rig.users_collection[0].hide_render = True
     layer = blender.context.view_layer
     if layer.layer_collection.collection != stage_with_props.rig.users_collection[0]:
-        with pytest.raises(RuntimeError, match=r"no person is visible.*scene\.merge"):
+        with pytest.raises(RuntimeError, match=r"no person or portrait is visible.*scene\.merge"):
             blender.ops.dressform.merge()
     stage_with_props.rig.users_collection[0].hide_render = False
     # A scene of people alone renders with Dressform; merging makes it a Cycles scene.
