@@ -6,6 +6,7 @@ the mesh along the labels' borders (`models/label_mesh.py`). Blender's viewport 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -40,8 +41,8 @@ class BakeSettings:
         truncation: grid spacings round the surface in which depths are averaged.
         distance: metres of the cameras.
         widest: radians to both sides of the face's direction that cameras reach. No further than
-            where the SOF was trained: what it says of views from behind is made up. Silhouettes
-            from the sides close the back of the head.
+            where the SOF was trained: what it says of other views is made up, and silhouettes from
+            the sides close the back of the head as well.
         lowest: least elevation of the cameras in radians.
         highest: greatest elevation.
     """
@@ -51,7 +52,7 @@ class BakeSettings:
     resolution: int = 144
     truncation: float = 3.0
     distance: float = 1.3
-    widest: float = 1.4
+    widest: float = math.pi
     lowest: float = -0.45
     highest: float = 0.65
 
