@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-LICENCE = "the photograph's own; not to be passed on unasked"
+LICENCE = "as the photograph's"
 _TELLING = 0.05
 """Share of the work after which the time that is left can be told."""
 
