@@ -22,6 +22,7 @@ BUDGETS = {
     "sof": 28.0,
     "siw": 24.0,
     "portrait": 0.2,
+    "parser": 4.0,
 }
 """Megabytes per kind of package, without previews of the documentation."""
 
