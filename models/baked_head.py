@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from blender_addon.contract.camera import Camera
     from models.sof_render import SofRenderer
 
+BAND = 64
+"""Rows of a view that are marched between two turns: some tenths of a second."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class BakeSettings:
@@ -130,8 +133,14 @@ def iterate_bake(
     radius = renderer.sof.config.radius
     views: list[SeenView] = []
     for camera in bake_cameras(chosen, radius):
-        views.append(SeenView(camera, renderer.label_map(code, camera, EVERY_PIXEL)))
-        yield 0.9 * len(views) / chosen.views, None
+        bands: list[LabelMap] = []
+        for top in range(0, camera.height, BAND):
+            band = camera.cropped(0, top, camera.width, min(BAND, camera.height - top))
+            bands.append(renderer.label_map(code, band, EVERY_PIXEL))
+            done = min(top + BAND, camera.height) / camera.height
+            yield 0.9 * (len(views) + done) / chosen.views, None
+        seen = LabelMap(*(torch.cat(parts) for parts in zip(*bands, strict=True)))
+        views.append(SeenView(camera, seen))
     spacing = 2.0 * radius / (chosen.resolution - 1)
     mesh = fuse(
         views,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from blender_addon.contract.errors import BadParameter
-from models.baked_head import BakedHead, BakeSettings, bake_cameras, iterate_bake
+from models.baked_head import BAND, BakedHead, BakeSettings, bake_cameras, iterate_bake
 from models.head_fusion import SeenView, VotedMesh, fuse, vertex_normals
 from models.label_agreement import Confusion, agreement_off_borders, off_borders
 from models.label_mesh import cut_by_label
@@ -109,7 +109,7 @@ def test_a_trained_head_bakes_step_by_step_into_what_its_rays_see():
     model = trained_toy().model
     renderer = SofRenderer(model.sof)
     steps = list(iterate_bake(renderer, model.codes[0], SETTINGS))
-    assert len(steps) == SETTINGS.views + 1
+    assert len(steps) == -(-SETTINGS.size // BAND) * SETTINGS.views + 1
     assert [share for share, _ in steps] == sorted(share for share, _ in steps)
     head = steps[-1][1]
     assert all(done is None for _, done in steps[:-1])
