@@ -53,7 +53,7 @@ SIZE = "1280x800"
 WORK = "dressform-check"
 """Folder inside the root, below /tmp, that script and files go through."""
 
-WINDOW_SECONDS = 300.0
+WINDOW_SECONDS = 500.0
 
 INTERRUPT_SECONDS = 3.0
 """From Ctrl-C to the end of the whole process, on a busy machine (0.5 s on an idle one)."""

@@ -41,7 +41,7 @@ LONGEST_SIDE = 640
 """Images for the viewport are at most this many pixels long; they are stretched to the region."""
 
 POLL_SECONDS = 0.02
-ATTEMPT_SECONDS = 15.0
+ATTEMPT_SECONDS = 45.0
 
 PAINT_SECONDS = 0.4
 """Between two looks at labels that are being painted."""

@@ -235,6 +235,7 @@ class DRESSFORM_OT_interpolate_heads(bpy.types.Operator):
             )
         except DressformError as error:
             return refuse(self, error)
+        context.scene.frame_set(now)  # keying went through the last frame's weights
         return {"FINISHED"}
 
 

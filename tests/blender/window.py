@@ -17,7 +17,7 @@ import bpy
 
 HERE = Path(__file__).resolve().parent
 EXTENSION = "bl_ext.user_default.dressform"
-LIMIT_SECONDS = 240
+LIMIT_SECONDS = 500
 state = {"step": 0, "since": time.monotonic(), "start": time.monotonic()}
 
 
@@ -174,7 +174,7 @@ def add_portrait():
             ob.hide_set(True)
     window, area, _space, region = view()
     with bpy.context.temp_override(window=window, area=area, region=region):
-        bpy.ops.dressform.add_portrait()
+        bpy.ops.dressform.add_portrait(stand_in=False)  # baking takes minutes
     return True
 
 
@@ -214,7 +214,7 @@ def restyle():
         camera.keyframe_insert("location", frame=frame)
         camera.keyframe_insert("rotation_euler", frame=frame)
     view3d = space.region_3d
-    view3d.view_location, view3d.view_distance = (0.1, 0.0, -0.02), 0.75
+    view3d.view_location, view3d.view_distance = (0.12, 0.0, -0.02), 1.0
     view3d.view_rotation = (0.7071, 0.7071, 0.0, 0.0)
     return True
 
