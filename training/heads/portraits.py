@@ -25,8 +25,12 @@ FIRST_PORTRAIT = 500_000
 """Number of a seed's first portrait head: no head of `dataset heads` is in a set of portraits."""
 
 
+_CHECKOUT = Path(__file__).resolve().parent.parent.parent
+_BUST_SCRIPT = _CHECKOUT / "scripts" / "render_busts.py"
+DEFAULT_BLENDER = _CHECKOUT / ".venv-blender" / "bin" / "python"
+"""The Blender that the tests use, where they have run."""
+
 _WAITING = "waiting-for-blender"
-_BUST_SCRIPT = Path(__file__).resolve().parent.parent.parent / "scripts" / "render_busts.py"
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def portraits(
     seed: int = 0,
     held_out: int | None = None,
     cycles: float = 0.0,
-    blender: Path | None = None,
+    blender: Path = DEFAULT_BLENDER,
     workers: int = 2,
     body: Path = DEFAULT_BODY,
 ) -> None:
@@ -64,7 +68,7 @@ def portraits(
         held_out: how many of the heads, the last ones, training never sees; a tenth when None.
         cycles: share of the heads that Blender renders with Cycles instead of the painter, spread
             evenly over the set.
-        blender: program that does it; the project's own when not given.
+        blender: program that does it, or a Python that has bpy.
         workers: processes, each on one thread; 0 works in this process.
         body: body package or SMPL-X file.
 
@@ -123,14 +127,17 @@ def portraits(
     )
 
 
-def _bust_program(blender: Path | None) -> list[str]:
+def _bust_program(blender: Path) -> list[str]:
     """Return the command line that runs `scripts/render_busts.py`, up to its own options."""
-    from scripts.environments import SetupFailed, find_blender
-
-    try:
-        return find_blender(blender).command(_BUST_SCRIPT, [])
-    except SetupFailed as error:
-        raise SetupError(str(error), "name one with --blender, or leave --cycles out") from error
+    program = shutil.which(blender)
+    if program is None:
+        raise SetupError(
+            f"there is no Blender at {blender}", "name one with --blender, or leave --cycles out"
+        )
+    if Path(program).name.startswith("python"):
+        return [program, str(_BUST_SCRIPT), "--"]
+    words = [program, "-b", "--factory-startup", "--python-exit-code", "1"]
+    return [*words, "-P", str(_BUST_SCRIPT), "--"]
 
 
 def _make_head(task: PortraitTask) -> Head:
