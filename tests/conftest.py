@@ -1,14 +1,27 @@
-"""For all tests: what they make lands in no user's own folders."""
+"""For all tests: what they make lands in no user's own folders, and each computes on one thread."""
 
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """Let torch compute on one thread, whatever the test before had a command set.
+
+    Tests run side by side: more threads than cores wait for each other at every operation, and toys
+    then take twenty times as long.
+    """
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
