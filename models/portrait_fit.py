@@ -74,7 +74,7 @@ class PortraitFitSettings:
         styles: of the regions' styles.
     """
 
-    shape: FitSettings = field(default_factory=lambda: FitSettings(steps=200, prior=0.05))
+    shape: FitSettings = field(default_factory=lambda: FitSettings(steps=120, prior=0.05))
     styles: StyleFitSettings = field(default_factory=StyleFitSettings)
 
 
