@@ -113,7 +113,8 @@ def _figures(name: str, total: Confusion, bound: Bound | None) -> dict[str, dict
 
 def _sheet(shown: list[tuple[NDArray[np.uint8], ...]]) -> NDArray[np.uint8]:
     rows: list[NDArray[np.uint8]] = []
-    for start in range(0, len(shown) - ACROSS + 1, ACROSS):
-        some = shown[start : start + ACROSS]
+    across = min(ACROSS, len(shown))
+    for start in range(0, len(shown) - across + 1, across):
+        some = shown[start : start + across]
         rows += [np.concatenate(list(layer), axis=1) for layer in zip(*some, strict=True)]
     return np.concatenate(rows)
