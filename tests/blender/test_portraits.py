@@ -533,9 +533,9 @@ def test_a_portrait_merges_with_cycles_and_unmerges(blender, parts, stage, tmp_p
         for step in (-2, -1, 1, 2):
             core &= np.roll(inside, step, axis)
     assert core.sum() > 0.6 * inside.sum()
-    # The egg in its own colours, the wall round it.
+    # The egg in its own colours; round it the wall, unlit and black.
     np.testing.assert_allclose(both[core][:, :3], alone[core][:, :3], atol=2.5 / 255)
-    assert np.abs(both[~inside][:, :3] - alone[~inside][:, :3]).mean() > 0.01
+    assert both[~inside][:, :3].mean() < alone[core][:, :3].mean() / 4
     scene.dressform_merge.shadows = False
     blender.ops.dressform.merge()
     assert not ob.visible_shadow

@@ -8,7 +8,6 @@ saw then. It quits when the file `stop` appears.
 """
 
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -252,8 +251,8 @@ def scroll():
     window, area, _space, _region = view()
     ui = next(r for r in area.regions if r.type == "UI")
     with bpy.context.temp_override(window=window, area=area, region=ui):
-        for _ in range(2):
-            bpy.ops.view2d.scroll_down(deltay=int(os.environ.get("SCROLL", "-420")))
+        for _ in range(20):  # each goes 40 pixels
+            bpy.ops.view2d.scroll_down()
     return True
 
 
