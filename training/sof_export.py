@@ -14,8 +14,10 @@ from blender_addon.contract.errors import TrainingError
 from blender_addon.contract.labels import labels_to_colors
 from models.package import DEFAULT_LIBRARY, MANIFEST_FILE, read_manifest
 from models.sof import SofConfig
+from models.sof_directions import direction_effects
 from models.sof_package import load_sof, write_sof
 from models.sof_render import SofRenderer
+from models.sof_space import SofSpace
 from training.checkpoint import load_checkpoint
 from training.dressing_model import average_state
 from training.sof_recipe import SofRecipe
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from models.sof import Sof
 
 PREVIEW_SIZE = 256
+NAMED_DIRECTIONS = 8
 FOCAL = 2.4
 """Of the preview, in image sides: a portrait lens."""
 DISTANCE = 1.4
@@ -75,13 +78,25 @@ def export_sof(
         name=name,
         licence="CC0-1.0",
         recipe=trained.recipe,
-        data={"digest": trained.digest},
+        data={"digest": trained.digest, "directions": direction_names(trained.model)},
         metrics=trained.figures,
         preview=preview(trained.model.sof, trained.model.codes.detach().mean(dim=0)),
     )
     size = sum(path.stat().st_size for path in folder.iterdir()) / 1e6
     print(f"{folder}: {size:.1f} MB")  # noqa: T201 - a command's own output
     return 0
+
+
+def direction_names(model: SofModel, count: int = NAMED_DIRECTIONS) -> list[str]:
+    """Return what the first principal directions of a field's heads do, for sliders.
+
+    Fewer than two heads have no directions.
+    """
+    codes = model.codes.detach()
+    if len(codes) < 2:
+        return []
+    effects = direction_effects(SofRenderer(model.sof), SofSpace(codes), count)
+    return [effect.name for effect in effects]
 
 
 def read_run(run: Path) -> TrainedSof:

@@ -371,6 +371,8 @@ def test_the_command_trains_exports_and_starts_from_its_package(heads, tmp_path,
     assert "sof-toy" in capsys.readouterr().out
     loaded = load_sof(tmp_path / "library" / "sof-toy")
     assert loaded.manifest.data["digest"] == heads.digest
+    directions = loaded.manifest.data["directions"]
+    assert len(directions) == len(set(directions)) == len(loaded.heads) - 1
     assert (tmp_path / "library" / "sof-toy" / "preview.png").is_file()
     trained = read_run(tmp_path / "one")
     assert trained.recipe["steps"] == 3
