@@ -117,14 +117,7 @@ def parse_avatar_render(request: Request) -> AvatarRender:
         BadPose: the pose is not 55 rotations.
     """
     params, arrays = request.params, request.arrays
-    extrinsics = real_array(arrays, "Rt", (3, 4))
-    camera = Camera(
-        K=real_array(arrays, "K", (3, 3)),
-        R=extrinsics[:, :3],
-        t=extrinsics[:, 3],
-        width=integer(params, "width"),
-        height=integer(params, "height"),
-    )
+    camera = camera_of(request)
     body = PosedBody(
         pose=check_rotations(real_array(arrays, "pose", (55, 3, 3))),
         transl=_bounded(real_array(arrays, "transl", (3,)), "transl", MAX_TRANSLATION_METRES),
@@ -138,6 +131,22 @@ def parse_avatar_render(request: Request) -> AvatarRender:
         passes=_passes(params),
         priority=priority_of(params),
         stream=text(params, "stream", default=""),
+    )
+
+
+def camera_of(request: Request) -> Camera:
+    """Return the camera of a render: params width and height, arrays K (3, 3) and Rt (3, 4).
+
+    Raises:
+        BadParameter: a field is missing, or they make no pinhole camera.
+    """
+    extrinsics = real_array(request.arrays, "Rt", (3, 4))
+    return Camera(
+        K=real_array(request.arrays, "K", (3, 3)),
+        R=extrinsics[:, :3],
+        t=extrinsics[:, 3],
+        width=integer(request.params, "width"),
+        height=integer(request.params, "height"),
     )
 
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from .camera import Camera
 from .errors import BadParameter
 from .labels import LABEL_COUNT, check_labels
 from .operations import (
+    camera_of,
     integer,
     is_model_id,
     number,
@@ -87,14 +87,7 @@ def parse_portrait_render(request: Request) -> PortraitRender:
         BadParameter: a field is missing or out of range; names it.
     """
     params, arrays = request.params, request.arrays
-    extrinsics = real_array(arrays, "Rt", (3, 4))
-    camera = Camera(
-        K=real_array(arrays, "K", (3, 3)),
-        R=extrinsics[:, :3],
-        t=extrinsics[:, 3],
-        width=integer(params, "width"),
-        height=integer(params, "height"),
-    )
+    camera = camera_of(request)
     labels = None
     if "labels" in arrays:
         labels = check_labels(arrays["labels"])
