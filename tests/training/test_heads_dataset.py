@@ -14,7 +14,7 @@ from blender_addon.contract.errors import BadParameter, HeadSetError
 from blender_addon.contract.labels import Label
 from models.body import load_body
 from training.heads.busts import build_bust
-from training.heads.cameras import HIGHEST, LOWEST, YAW, orbit
+from training.heads.cameras import HIGHEST, LOWEST, YAW, orbit, sees_all
 from training.heads.cuts import HeadHair
 from training.heads.dataset import heads
 from training.heads.format import HEAD_RADIUS, HeadSet
@@ -162,16 +162,37 @@ def test_the_head_stays_in_its_place_whatever_the_neck_does(body, plain):
     assert (one[face] == other[face]).mean() > 0.97
 
 
-def test_cameras_reach_all_of_the_front_hemisphere():
-    ways = np.array([c.center for c in orbit(np.random.default_rng(0), 40, 64)])
+def _directions(cameras):
+    ways = np.array([camera.center for camera in cameras])
     ways /= np.linalg.norm(ways, axis=1, keepdims=True)
     yaw = np.degrees(np.arctan2(ways[:, 0], ways[:, 2]))
-    pitch = np.degrees(np.arcsin(ways[:, 1]))
+    return yaw, np.degrees(np.arcsin(ways[:, 1]))
+
+
+def test_cameras_reach_all_of_the_front_hemisphere():
+    cameras = orbit(np.random.default_rng(0), 40, 64)
+    near = [camera for index, camera in enumerate(cameras) if not sees_all(index)]
+    yaw, pitch = _directions(near)
+    assert len(near) == 30
     assert (np.abs(yaw) < YAW + 2).all()
     assert yaw.min() < -65
     assert yaw.max() > 65
     assert LOWEST - 2 < pitch.min() < LOWEST + 5
     assert HIGHEST - 5 < pitch.max() < HIGHEST + 2
+
+
+def test_a_quarter_of_the_views_see_the_whole_sphere_from_all_round():
+    cameras = orbit(np.random.default_rng(0), 40, 64)
+    wide = [camera for index, camera in enumerate(cameras) if sees_all(index)]
+    yaw, _ = _directions(wide)
+    assert len(wide) == 10
+    # One in each tenth of the circle, give or take the cameras' small offset.
+    assert np.diff(np.sort(yaw)).max() < 2 * 36 + 2
+    assert np.abs(yaw).max() > 140
+    for camera in wide:
+        # Half the frame, in metres at the head's distance.
+        half = 0.5 * camera.width * np.linalg.norm(camera.center) / camera.K[0, 0]
+        assert half > HEAD_RADIUS - 0.01
 
 
 def test_a_set_has_held_out_heads_and_held_out_views(made):
