@@ -207,12 +207,18 @@ VANISHING = """
 import sys, time
 from blender_addon.client import Client
 client = Client(sys.argv[1])
-for _ in range(3):
-    client.submit("test.sleep", {"seconds": 0.5}, timeout=60)
-client.submit("test.count", {"steps": 1000, "file": sys.argv[2]}, timeout=60)
-while not client.pump() : time.sleep(0.01)
-print("submitted", flush=True)
-time.sleep(60)
+
+def begun(progress):
+    # Only a job that has begun can be told to stop.
+    if progress.params["step"] == 1:
+        for _ in range(3):
+            client.submit("test.sleep", {"seconds": 0.5}, timeout=60)
+    elif progress.params["step"] == 3:
+        print("submitted", flush=True)
+
+client.call(
+    "test.count", {"steps": 1000, "file": sys.argv[2]}, timeout=60, on_progress=begun
+)
 """
 
 
@@ -230,9 +236,9 @@ def test_the_work_of_a_client_killed_is_cancelled(start, tmp_path):
         vanishing.kill()
         vanishing.wait()
         vanishing.stdout.close()
-        until(lambda: health(client)["open"] == 0, 5)
+        until(lambda: health(client)["open"] == 0)
         assert sum(health(client)["queue"].values()) == 0
-        until(file.exists, 5)  # the long job was told to stop
+        until(file.exists)  # the long job was told to stop
         assert client.call("test.echo", timeout=5).kind == "result"
 
 
