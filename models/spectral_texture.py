@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
     from models.body import Body
 
-SUPERSAMPLING = 4
-"""Points along each axis of a texel: thin islands lie between the centres of coarse texels."""
+SIDE = 512
+"""Points along each axis at which the UV square is looked at; texels of a map average theirs. Thin
+islands lie between the centres of coarse texels."""
 
 
 def spectral_maps(body: Body, sizes: Sequence[int]) -> list[Tensor]:
@@ -34,7 +35,7 @@ def spectral_maps(body: Body, sizes: Sequence[int]) -> list[Tensor]:
 
     Args:
         body: with spectral coordinates.
-        sizes: sides in texels.
+        sizes: sides in texels, powers of two up to `SIDE`.
 
     Returns:
         (C, size, size) float32 in −1…1 for each size, row 0 at v = 1, on the body's device.
@@ -47,20 +48,23 @@ def spectral_maps(body: Body, sizes: Sequence[int]) -> list[Tensor]:
             f"{body.id!r} has no spectral coordinates",
             "use the default body, or pack yours with `models.spectral`",
         )
-    return [_map(body, body.spectral, size) for size in sizes]
-
-
-def _map(body: Body, spectral: Tensor, size: int) -> Tensor:
-    side = size * SUPERSAMPLING
+    if not sizes:
+        return []
     # The UV square 1 m in front of a camera whose image it fills.
-    flat = torch.cat([body.uv[:, :1], 1.0 - body.uv[:, 1:], torch.ones_like(body.uv[:, :1])], dim=1)
-    K = torch.diag(torch.tensor([side, side, 1.0])).to(flat)
-    fragments = rasterize(flat[None], body.uv_faces, K[None], (side, side))
-    values = interpolate(fragments, spectral[body.faces.long()])
-    covered = fragments.covered[:, None].float()
-    total = functional.avg_pool2d(values.permute(0, 3, 1, 2) * covered, SUPERSAMPLING)
-    share = functional.avg_pool2d(covered, SUPERSAMPLING)
-    return _continued(total[0] / share[0].clamp_min(1e-6), share[0, 0] > 0)
+    u, v = body.uv[:, :1], body.uv[:, 1:]
+    flat = torch.cat([u, 1.0 - v, torch.ones_like(u)], dim=1)
+    K = torch.diag(torch.tensor([SIDE, SIDE, 1.0])).to(flat)
+    fragments = rasterize(flat[None], body.uv_faces, K[None], (SIDE, SIDE))
+    values = interpolate(fragments, body.spectral[body.faces.long()])[0].permute(2, 0, 1)
+    covered = fragments.covered.float()
+    return [_averaged(values, covered, SIDE // size) for size in sizes]
+
+
+def _averaged(values: Tensor, covered: Tensor, points: int) -> Tensor:
+    """Average what is covered over texels of points × points; continue it where nothing is."""
+    total = functional.avg_pool2d(values, points)
+    share = functional.avg_pool2d(covered, points)
+    return _continued(total / share.clamp_min(1e-6), share[0] > 0)
 
 
 def _continued(values: Tensor, known: Tensor) -> Tensor:
