@@ -37,6 +37,9 @@ COMMANDS: dict[str, Command] = {
     "dataset characters": Command(
         "training.people.characters:characters", "write people as kits for Blender characters"
     ),
+    "dataset strangers": Command(
+        "training.people.strangers:strangers", "make Cycles captures of people nobody has seen"
+    ),
     "dataset character-plan": Command(
         "training.people.character_plans:character_plan", "write a character's poses and cameras"
     ),

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from blender_addon.contract.errors import BadParameter, SetupError
+from blender_addon.contract.errors import BadParameter
+from training.blender import DEFAULT_BLENDER, blender_command
 from training.heads.busts import HEAD_ORIGIN, build_bust
 from training.heads.cameras import portrait_camera
 from training.heads.colors import random_colors
@@ -24,11 +25,7 @@ from training.people.workers import mapped
 FIRST_PORTRAIT = 500_000
 """Number of a seed's first portrait head: no head of `dataset heads` is in a set of portraits."""
 
-
-_CHECKOUT = Path(__file__).resolve().parent.parent.parent
-_BUST_SCRIPT = _CHECKOUT / "scripts" / "render_busts.py"
-DEFAULT_BLENDER = _CHECKOUT / ".venv-blender" / "bin" / "python"
-"""The Blender that the tests use, where they have run."""
+_BUST_SCRIPT = "render_busts.py"
 
 _WAITING = "waiting-for-blender"
 
@@ -89,7 +86,7 @@ def portraits(
     if not 0 <= held <= count:
         raise BadParameter(f"held-out heads must be 0…{count}", "give fewer with --held-out")
     writer = HeadSetWriter(out, kind="portraits", size=size)
-    program = _bust_program(blender) if cycles else []
+    program = blender_command(blender, _BUST_SCRIPT) if cycles else []
     waiting = out / _WAITING
     if cycles:
         waiting.mkdir(exist_ok=True)
@@ -125,19 +122,6 @@ def portraits(
         },
         heads=entries,
     )
-
-
-def _bust_program(blender: Path) -> list[str]:
-    """Return the command line that runs `scripts/render_busts.py`, up to its own options."""
-    program = shutil.which(blender)
-    if program is None:
-        raise SetupError(
-            f"there is no Blender at {blender}", "name one with --blender, or leave --cycles out"
-        )
-    if Path(program).name.startswith("python"):
-        return [program, str(_BUST_SCRIPT), "--"]
-    words = [program, "-b", "--factory-startup", "--python-exit-code", "1"]
-    return [*words, "-P", str(_BUST_SCRIPT), "--"]
 
 
 def _make_head(task: PortraitTask) -> Head:
