@@ -154,13 +154,17 @@ class TextureGenerator(nn.Module):
             cast("Tensor", layer.noise) for layer in self._layers() if layer.strength is not None
         ]
 
-    def forward(self, w: Tensor, noise: Sequence[Tensor] | None = None) -> Tensor:
+    def forward(
+        self, w: Tensor, noise: Sequence[Tensor] | None = None, *, until: int | None = None
+    ) -> Tensor:
         """Paint textures (B, channels, size, size), float32, about −1…1, row 0 at v = 1.
 
         Args:
             w: (B, L, style); computed in its dtype.
             noise: one (1 or B, 1, r, r) a convolution, as `noise` returns them; the fixed ones
                 when omitted.
+            until: stop at this resolution and return the colours so far, (B, channels, until,
+                until): coarse colours are learnt at a fraction of the cost.
 
         Raises:
             BadParameter: w or noise do not fit.
@@ -186,6 +190,8 @@ class TextureGenerator(nn.Module):
                 x = self._joined(x)
                 x = layer(x, style, next(left) if layer.strength is not None else None)
             texture = block.colour(x, styles[-1], texture)
+            if x.shape[-1] == until:
+                break
         return cast("Tensor", texture).float()
 
     def _joined(self, x: Tensor) -> Tensor:
