@@ -17,7 +17,7 @@ from torch.nn import functional
 from blender_addon.contract.errors import PackageDamaged, UnknownModel
 from blender_addon.contract.operations import RENDER_PASSES
 from models.body import Body, load_body, skin
-from models.crop import MAX_SIZE, Crop, body_crop
+from models.crop import MAX_SIZE, MULTIPLE, Crop, body_crop
 from models.dresser import Dressed, Dresser, autocast_dtype
 from models.dresser_delta import delta_in
 from models.dresser_package import worn_dresser
@@ -66,7 +66,8 @@ class Painted:
     Attributes:
         rgba: (1, 4, S, S) float32 premultiplied sRGB, 0…1.
         masks: (1, 3, S, S) float32 foreground, hands, face.
-        depth: (1, S, S) float32 metres of the bare body, inf off the body.
+        depth: (1, S, S) float32 metres of the bare body, inf off the body. Where the dresser
+            enlarges, that of the rasterised pixel.
     """
 
     rgba: Tensor
@@ -105,6 +106,9 @@ class AvatarRenderer:
         self.chain = MipChain.build(texture.float())
         self.corner_uv = body.uv[body.uv_faces.long()]
         self.shell = shell_distances(body) if dresser.config.shell else None
+        self.upscale = dresser.config.upscale
+        # From the crop's intrinsics to those of what is rasterised for it.
+        self._coarser = texture.new_tensor([1.0 / self.upscale, 1.0 / self.upscale, 1.0])[:, None]
 
     @classmethod
     def load(
@@ -179,7 +183,15 @@ class AvatarRenderer:
         focal = np.array([camera.K[0, 0], camera.K[1, 1]], np.float32)
         center = camera.K[:2, 2].astype(np.float32)
         pixels = np.concatenate([points[:, :2] * focal / depth + center, points[:, 2:]], axis=1)
-        crop = body_crop(pixels, camera.width, camera.height, near=NEAR, max_size=self.largest_crop)
+        config = self.dresser.config
+        crop = body_crop(
+            pixels,
+            camera.width,
+            camera.height,
+            near=NEAR,
+            max_size=self.largest_crop,
+            multiple=max(config.stride * config.upscale, MULTIPLE),
+        )
         if crop is None:
             return None
         K = torch.from_numpy(crop.camera(camera).K.astype(np.float32)).to(self.device)
@@ -187,13 +199,18 @@ class AvatarRenderer:
 
     @torch.inference_mode()
     def features(self, geometry: Geometry) -> DressingInput:
-        """Rasterise the posed body and look its neural texture up."""
+        """Rasterise the posed body and look its neural texture up.
+
+        The side of the features is the crop's, over the dresser's `upscale`.
+        """
         vertices, layers = geometry.vertices, 1
         if self.shell is not None:
             vertices = with_shell(vertices, self.body.faces.long(), self.shell)
             layers = LAYERS
-        size = (geometry.crop.size, geometry.crop.size)
-        K = geometry.K.repeat(layers, 1, 1)
+        side = geometry.crop.size // self.upscale
+        coarse = geometry.K if self.upscale == 1 else geometry.K * self._coarser
+        K = coarse.repeat(layers, 1, 1)
+        size = (side, side)
         found = dressing_features(
             vertices, self.body.faces, self.corner_uv, K, size, self.chain, near=NEAR
         )
@@ -208,7 +225,11 @@ class AvatarRenderer:
         rgb, masks = self.dress(features)
         alpha = masks[:, :1].sub(FAINTEST_ALPHA).div(1.0 - FAINTEST_ALPHA).clamp_(0.0, 1.0)
         rgba = torch.cat([rgb.mul(alpha), alpha], dim=1)
-        return Painted(rgba, torch.cat([alpha, masks[:, 1:]], dim=1), features.depth)
+        depth = features.depth
+        if self.upscale > 1:
+            # Nearest: between two limbs there is no surface half-way.
+            depth = functional.interpolate(depth[None], scale_factor=float(self.upscale))[0]
+        return Painted(rgba, torch.cat([alpha, masks[:, 1:]], dim=1), depth)
 
     @torch.inference_mode()
     def dress(self, features: DressingInput) -> Dressed:
@@ -217,6 +238,8 @@ class AvatarRenderer:
         with torch.autocast(
             self.device.type, self.dtype or torch.bfloat16, enabled=self.dtype is not None
         ):
+            if self.dresser.config.covers_body:
+                return self.dresser(given, features.coverage)
             return self.dresser(given)
 
     def _tensor(self, values: NDArray[np.float32]) -> Tensor:

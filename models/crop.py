@@ -39,7 +39,7 @@ class Crop:
         x: left edge in whole frame pixels; may lie outside the frame.
         y: top edge.
         side: side in frame pixels.
-        size: side in network pixels, a multiple of `MULTIPLE`.
+        size: side in network pixels, those of the dresser's output; a multiple of `MULTIPLE`.
     """
 
     x: int
@@ -61,6 +61,7 @@ def body_crop(
     margin: float = MARGIN,
     min_size: int = MIN_SIZE,
     max_size: int = MAX_SIZE,
+    multiple: int = MULTIPLE,
 ) -> Crop | None:
     """Return the crop around the visible part of a body, or None when nothing can be seen.
 
@@ -72,6 +73,7 @@ def body_crop(
         margin: see `MARGIN`.
         min_size: smallest network resolution.
         max_size: largest network resolution.
+        multiple: what the network resolution must be a multiple of; `min_size` and `max_size` are.
     """
     depth = points[:, 2]
     front = depth > near
@@ -92,7 +94,7 @@ def body_crop(
     if (high <= low).any() or (high <= 0).any() or (low >= (width, height)).any():
         return None
     side = max(int(np.ceil((high - low).max())), 1)
-    size = min(max(-(-side // MULTIPLE) * MULTIPLE, min_size), max_size)
+    size = min(max(-(-side // multiple) * multiple, min_size), max_size)
     if min_size < size < max_size or (side <= size and size == max_size):
         side = size
     center = (low + high) / 2
