@@ -1,6 +1,7 @@
 """Makes the environments that everything runs in. Standard library only: nothing exists yet.
 
-`.venv` holds the server and training (torch); `.venv-blender` a Blender from the package index.
+`.venv` holds the server and training (torch); `.venv-blender` a Blender from the package index;
+`.venv-photo`, if asked for, what sees people in photographs: `python scripts/environments.py photo`.
 Each is made once and stamped with the digest of what it was made from, the stamp last: an
 interrupted set-up starts that environment again, a finished one is left alone.
 """
@@ -32,6 +33,14 @@ BLENDERS = {"4.5": "4.5.15", "4.2": "4.2.23", "5.0": "5.0.1"}
 MINIMUM_BLENDER = (4, 2)
 
 TEST_REQUIREMENTS = ("pytest==9.2.0", "pytest-timeout==2.4.0")
+
+PHOTO_REQUIREMENTS = (
+    *("mediapipe==0.10.21", "numpy==1.26.4", "opencv-python-headless==4.11.0.86"),
+    *("protobuf==4.25.8", "absl-py==2.5.1", "attrs==26.1.0", "flatbuffers==25.12.19"),
+)
+"""What `models/person_perception.py` needs, whole: MediaPipe asks for jax, matplotlib and more, half
+a gigabyte that its pose and hands never load. It is the last release that carries its models, and
+wants numpy below 2: hence an environment of its own."""
 
 SYSTEM_LIBRARIES = {
     "libX11.so.6": "libx11-6",
@@ -101,6 +110,13 @@ def blender_environment(series: str = "4.5", *, tests: bool = False) -> Blender:
     )
     system_libraries()
     return Blender(python, is_module=True)
+
+
+def photo_environment() -> Path:
+    """Make or find `.venv-photo`, which sees people in photographs; return its Python."""
+    requirements = ["--no-deps", *PHOTO_REQUIREMENTS]
+    folder = ROOT / ".venv-photo"
+    return _environment(folder, repr(requirements), requirements, gigabytes=0.5, extras=[])
 
 
 def find_blender(given: Path | None) -> Blender:
@@ -274,3 +290,25 @@ def _installed(package: str) -> bool:
         [query, "-W", "-f=${Status}", package], capture_output=True, text=True, check=False
     )
     return "install ok installed" in done.stdout
+
+
+def main() -> int:
+    """Make the environment that is asked for; return the exit code."""
+    makers = {
+        "server": server_environment,
+        "blender": blender_environment,
+        "photo": photo_environment,
+    }
+    if len(sys.argv) != 2 or sys.argv[1] not in makers:
+        say(f"usage: python scripts/environments.py {'|'.join(makers)}")
+        return 2
+    try:
+        makers[sys.argv[1]]()
+    except SetupFailed as failure:
+        say(f"Set-up stopped: {failure}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -11,6 +11,9 @@
     │   │   └── VPoserPose        a 32-number VPoser code instead of 63 numbers
     │   ├── BadMotion             a motion file that cannot be read
     │   ├── NoFaceFound           a photograph in which no face is seen
+    │   ├── NoPersonFound         a photograph in which nobody is seen
+    │   ├── SeveralPeople         a photograph of more than one person
+    │   ├── BadPersonView         keypoints, mask or body fit of a photograph that cannot be used
     │   ├── UnsupportedCamera
     │   ├── UnsupportedTransform  a rig that is sheared or scaled unevenly
     │   ├── CannotMerge           a scene whose render cannot take in its people
@@ -150,6 +153,29 @@ class NoFaceFound(InvalidRequest):
         "take one that shows a face from the front or three quarters, cut it to head and shoulders, "
         "or give a label map of your own"
     )
+
+
+class NoPersonFound(InvalidRequest):
+    code = "photograph.no_person"
+    default_cause = "nobody is seen in this photograph"
+    default_next_step = (
+        "take one that shows a person larger and from the front, at least head and shoulders, "
+        "or give keypoints and a mask of your own (docs/fit.md)"
+    )
+
+
+class SeveralPeople(InvalidRequest):
+    code = "photograph.several_people"
+    default_cause = "more than one person is seen in this photograph"
+    default_next_step = (
+        "cut the photograph to one of them, or say which one: they count from the left, from 0"
+    )
+
+
+class BadPersonView(InvalidRequest):
+    code = "photograph.view"
+    default_cause = "these keypoints, mask or body fit cannot be used"
+    default_next_step = "see docs/fit.md for what each field holds"
 
 
 class UnsupportedCamera(InvalidRequest):
