@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgpack
 
-from blender_addon.contract import operations, wire
+from blender_addon.contract import fields, operations, wire
 from blender_addon.contract.errors import (
     BadMessage,
     Cancelled,
@@ -198,14 +198,14 @@ class Broker:
             request_id=request.id,
             operation=operation,
             priority="job" if operation.kind == "steps" else priority,
-            stream=operations.text(request.params, "stream", default=""),
+            stream=fields.text(request.params, "stream", default=""),
             deadline=now + request.timeout,
             frames=list(message),
             size=sum(len(frame) for frame in message),
             arrived=now,
         )
         if operation.model:
-            model = operations.parse_model_id(request, operation.model)
+            model = fields.parse_model_id(request, operation.model)
             job.digest = self._library.digest(model)
             job.cache_key = cache_key(request, contents[1:], job.digest)
         return job

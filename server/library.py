@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from blender_addon.contract.errors import ModelError, UnknownModel
-from blender_addon.contract.operations import is_model_id
+from blender_addon.contract.fields import is_model_id
 from models.package import (
     MANIFEST_FILE,
     PREVIEW_FILE,

@@ -38,7 +38,8 @@ from blender_addon.contract.capture_writer import (
     write_arrays,
 )
 from blender_addon.contract.errors import CaptureError, StorageFull, UnknownCapture
-from blender_addon.contract.operations import PosedBody, is_model_id
+from blender_addon.contract.fields import is_model_id
+from blender_addon.contract.operations import PosedBody
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from .errors import BadParameter
-from .operations import integer, is_model_id, number, text
+from .fields import flag, integer, is_model_id, number, text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,6 +86,18 @@ def avatar_id(name: str) -> str:
     return AVATAR_PREFIX + plain
 
 
+def new_avatar_id(params: Mapping[str, Any], field: str) -> str:
+    """Return the id for an avatar that is to be made: the one named, or one made of `name`.
+
+    Raises:
+        BadParameter: it cannot be an avatar's id.
+    """
+    avatar = text(params, field, default="") or avatar_id(text(params, "name"))
+    if not (is_model_id(avatar) and avatar.startswith(AVATAR_PREFIX)) or avatar == AVATAR_PREFIX:
+        raise BadParameter(f'{field} must be an id of the form "{AVATAR_PREFIX}…"', field=field)
+    return avatar
+
+
 def parse_avatar_train(request: Request) -> AvatarTrain:
     """Read an `avatar.train` request.
 
@@ -94,28 +106,22 @@ def parse_avatar_train(request: Request) -> AvatarTrain:
     """
     params = request.params
     name = text(params, "name")
-    avatar = text(params, "avatar", default="") or avatar_id(name)
-    if not (is_model_id(avatar) and avatar.startswith(AVATAR_PREFIX)) or avatar == AVATAR_PREFIX:
-        raise BadParameter(f'avatar must be an id of the form "{AVATAR_PREFIX}…"', field="avatar")
     recipe = text(params, "recipe", default="")
     if recipe and not _RECIPE.fullmatch(recipe):
         raise BadParameter("recipe is not the name of a recipe", field="recipe")
     init_from = text(params, "init_from", default="")
     if init_from and not is_model_id(init_from):
         raise BadParameter("init_from is not the id of a model package", field="init_from")
-    replace = params.get("replace", False)
-    if not isinstance(replace, bool):
-        raise BadParameter("replace must be true or false", field="replace")
     minutes, steps = _length(params)
     return AvatarTrain(
         capture=text(params, "capture"),
         name=name,
-        avatar=avatar,
+        avatar=new_avatar_id(params, "avatar"),
         recipe=recipe,
         minutes=minutes,
         steps=steps,
         init_from=init_from,
-        replace=replace,
+        replace=flag(params, "replace"),
     )
 
 

@@ -62,6 +62,10 @@ class Camera:
         """(3,) position in the world, metres."""
         return -self.R.T @ self.t
 
+    def to_wire(self) -> dict[str, NDArray[np.float64]]:
+        """Return the arrays K (3, 3) and Rt (3, 4) of a request."""
+        return {"K": self.K, "Rt": np.concatenate([self.R, self.t[:, None]], axis=1)}
+
     def cropped(self, x: float, y: float, width: int, height: int, scale: float = 1.0) -> Camera:
         """Return the camera of a part of the image.
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from .capture import CaptureDescription, parameter_shapes, parse_description
 from .errors import BadParameter, TooLarge
-from .operations import MAX_COEFFICIENTS, MAX_TRANSLATION_METRES, real_array, text
+from .fields import real_array, text
+from .operations import MAX_COEFFICIENTS, MAX_TRANSLATION_METRES
 from .pose import check_rotations
 
 if TYPE_CHECKING:

@@ -6,15 +6,15 @@ Pure parsing from `wire.Request` to a typed value. What fails raises `BadParamet
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
+from .avatar_look import parse_look
 from .camera import Camera
 from .errors import BadParameter, UnsupportedVersion
+from .fields import chosen, integer, real_array, text
 from .pose import check_rotations
 from .versions import WIRE_VERSION
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from .avatar_look import AvatarLook
     from .wire import Request
 
 HELLO = "hello"
@@ -32,8 +33,6 @@ LIBRARY_PREVIEW = "library.preview"
 BODY_TEMPLATE = "body.template"
 AVATAR_RENDER = "avatar.render"
 JOB_CANCEL = "job.cancel"
-
-_MODEL_ID = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}")
 
 Priority = Literal["interactive", "final", "job"]
 PRIORITIES: tuple[Priority, ...] = ("interactive", "final", "job")
@@ -64,6 +63,15 @@ class PosedBody:
     betas: NDArray[np.float32]
     expression: NDArray[np.float32]
 
+    def to_wire(self) -> dict[str, NDArray[np.float32]]:
+        """Return the arrays of a request."""
+        return {
+            "pose": self.pose,
+            "transl": self.transl,
+            "betas": self.betas,
+            "expression": self.expression,
+        }
+
 
 @dataclass(frozen=True, kw_only=True)
 class AvatarRender:
@@ -71,7 +79,8 @@ class AvatarRender:
 
     Params on the wire: avatar (str), width, height (int), passes (list of str, default all),
     priority (str, default "final"), stream (str, optional: of one viewport's frames only the
-    newest is rendered, older ones end with `Superseded`). Arrays: pose (55, 3, 3), transl (3,),
+    newest is rendered, older ones end with `Superseded`), look (map, optional: see
+    `avatar_look.AvatarLook`; the avatar's own otherwise). Arrays: pose (55, 3, 3), transl (3,),
     betas (n,), expression (m,), K (3, 3), Rt (3, 4): world (SMPL-X axes) to camera.
 
     Result params: digest (str, of the avatar's package), cached (bool), seconds (float).
@@ -86,6 +95,7 @@ class AvatarRender:
     passes: tuple[str, ...] = RENDER_PASSES
     priority: Priority = "final"
     stream: str = ""
+    look: AvatarLook | None = None
 
     def to_wire(self) -> tuple[dict[str, Any], dict[str, np.ndarray[Any, Any]]]:
         """Return params and arrays for a request."""
@@ -98,15 +108,9 @@ class AvatarRender:
         }
         if self.stream:
             params["stream"] = self.stream
-        arrays: dict[str, np.ndarray[Any, Any]] = {
-            "pose": self.body.pose,
-            "transl": self.body.transl,
-            "betas": self.body.betas,
-            "expression": self.body.expression,
-            "K": self.camera.K,
-            "Rt": np.concatenate([self.camera.R, self.camera.t[:, None]], axis=1),
-        }
-        return params, arrays
+        if self.look is not None:
+            params["look"] = self.look.to_wire()
+        return params, self.body.to_wire() | self.camera.to_wire()
 
 
 def parse_avatar_render(request: Request) -> AvatarRender:
@@ -116,21 +120,31 @@ def parse_avatar_render(request: Request) -> AvatarRender:
         BadParameter: a field is missing or out of range; names it.
         BadPose: the pose is not 55 rotations.
     """
-    params, arrays = request.params, request.arrays
+    params = request.params
     camera = camera_of(request)
-    body = PosedBody(
-        pose=check_rotations(real_array(arrays, "pose", (55, 3, 3))),
-        transl=_bounded(real_array(arrays, "transl", (3,)), "transl", MAX_TRANSLATION_METRES),
-        betas=_coefficients(arrays, "betas"),
-        expression=_coefficients(arrays, "expression"),
-    )
     return AvatarRender(
         avatar=text(params, "avatar"),
-        body=body,
+        body=body_of(request.arrays),
         camera=camera,
-        passes=_passes(params),
+        passes=chosen(params, "passes", RENDER_PASSES, RENDER_PASSES, least=1),
         priority=priority_of(params),
         stream=text(params, "stream", default=""),
+        look=parse_look(params["look"]) if params.get("look") is not None else None,
+    )
+
+
+def body_of(arrays: Mapping[str, np.ndarray[Any, Any]]) -> PosedBody:
+    """Return the body of a request: arrays pose (55, 3, 3), transl (3,), betas, expression.
+
+    Raises:
+        BadParameter: a field is missing or out of range; names it.
+        BadPose: the pose is not 55 rotations.
+    """
+    return PosedBody(
+        pose=check_rotations(real_array(arrays, "pose", (55, 3, 3))),
+        transl=_bounded(real_array(arrays, "transl", (3,)), "transl", MAX_TRANSLATION_METRES),
+        betas=coefficients(arrays, "betas"),
+        expression=coefficients(arrays, "expression"),
     )
 
 
@@ -175,23 +189,6 @@ def parse_job_cancel(request: Request) -> str:
     return text(request.params, "id")
 
 
-def parse_model_id(request: Request, name: str) -> str:
-    """Return the id of a model package: letters, digits, "-", "_" and ".", no leading dot.
-
-    `library.preview` names it by the param id (result array preview (H, W, 3 or 4) uint8),
-    `body.template` by the param body (result: see docs/wire.md).
-    """
-    value = text(request.params, name)
-    if not is_model_id(value):
-        raise BadParameter(f"{name} is not the id of a model package", field=name)
-    return value
-
-
-def is_model_id(value: str) -> bool:
-    """Whether a text can be the id of a model package, and so the name of its folder."""
-    return bool(_MODEL_ID.fullmatch(value))
-
-
 def priority_of(params: Mapping[str, Any]) -> Priority:
     """Return the request's priority, "final" when it names none."""
     priority = text(params, "priority", default="final")
@@ -200,50 +197,8 @@ def priority_of(params: Mapping[str, Any]) -> Priority:
     return priority
 
 
-def text(params: Mapping[str, Any], name: str, *, default: str | None = None) -> str:
-    """Return a text parameter of at most 256 characters."""
-    value = params.get(name, default)
-    if not isinstance(value, str) or len(value) > 256 or (not value and default is None):
-        raise BadParameter(f"{name} must be a text of 1…256 characters", field=name)
-    return value
-
-
-def integer(params: Mapping[str, Any], name: str) -> int:
-    """Return a whole-number parameter."""
-    value = params.get(name)
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise BadParameter(f"{name} must be a whole number", field=name)
-    return value
-
-
-def number(params: Mapping[str, Any], name: str, low: float, high: float) -> float:
-    """Return a finite number parameter within low…high."""
-    value = params.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadParameter(f"{name} must be a number", field=name)
-    if not low <= value <= high:
-        raise BadParameter(f"{name} must lie within {low}…{high}", field=name)
-    return float(value)
-
-
-def real_array(
-    arrays: Mapping[str, np.ndarray[Any, Any]], name: str, shape: tuple[int, ...]
-) -> NDArray[np.float64]:
-    """Return a finite floating-point array of this shape as float64; −1 stands for any size."""
-    array = arrays.get(name)
-    if array is None or array.dtype.kind != "f":
-        raise BadParameter(f"array {name} (floating point) is missing", field=name)
-    if array.ndim != len(shape) or any(
-        want not in (-1, have) for want, have in zip(shape, array.shape, strict=True)
-    ):
-        raise BadParameter(f"array {name} must have the shape {shape}", field=name)
-    values = array.astype(np.float64)
-    if not np.isfinite(values).all():
-        raise BadParameter(f"array {name} holds numbers that are not finite", field=name)
-    return values
-
-
-def _coefficients(arrays: Mapping[str, np.ndarray[Any, Any]], name: str) -> NDArray[np.float32]:
+def coefficients(arrays: Mapping[str, np.ndarray[Any, Any]], name: str) -> NDArray[np.float32]:
+    """Return shape or expression coefficients (n,), none when they are left out."""
     if name not in arrays:
         return np.zeros(0, np.float32)
     values = real_array(arrays, name, (-1,))
@@ -256,14 +211,3 @@ def _bounded(values: NDArray[np.float64], name: str, bound: float) -> NDArray[np
     if values.size and np.abs(values).max() > bound:
         raise BadParameter(f"{name} must lie within −{bound:g}…{bound:g}", field=name)
     return values.astype(np.float32)
-
-
-def _passes(params: Mapping[str, Any]) -> tuple[str, ...]:
-    wanted = params.get("passes", list(RENDER_PASSES))
-    if not isinstance(wanted, list) or not wanted:
-        raise BadParameter("passes must be a list of pass names", field="passes")
-    names = tuple(str(name) for name in cast("list[Any]", wanted))
-    unknown = [name for name in names if name not in RENDER_PASSES]
-    if unknown or len(set(names)) != len(names):
-        raise BadParameter(f"passes may be {', '.join(RENDER_PASSES)}, each once", field="passes")
-    return names

@@ -11,27 +11,31 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from .errors import BadParameter
-from .labels import LABEL_COUNT, check_labels
-from .operations import (
-    camera_of,
+from .fields import (
+    MAX_SEED,
+    chosen,
+    flag,
     integer,
+    integers,
     is_model_id,
     number,
     parse_model_id,
-    priority_of,
+    photograph,
+    plain_map,
     real_array,
+    seed,
     text,
+    weighted,
 )
+from .labels import LABEL_COUNT, check_labels
+from .operations import camera_of, priority_of
 from .portraits import (
     GEOMETRIES,
     MAX_DIRECTIONS,
     MAX_SAMPLES,
-    MAX_SEED,
-    MAX_SOURCES,
     MAX_THUMBNAIL,
     PORTRAIT_PASSES,
     PORTRAIT_PREFIX,
-    SUM_TOLERANCE,
     HeadShape,
     PortraitBake,
     PortraitFit,
@@ -65,7 +69,7 @@ def parse_look(request: Request) -> PortraitLook:
     params = request.params
     codes = _rows(request.arrays, "codes", (-1, -1))
     style_rows = _rows(request.arrays, "styles", (-1, LABEL_COUNT, -1))
-    shape = _map(params.get("shape", {}), "shape")
+    shape = plain_map(params.get("shape", {}), "shape")
     head_rows = 0 if codes is None else len(codes)
     rows = 0 if style_rows is None else len(style_rows)
     return PortraitLook(
@@ -99,9 +103,9 @@ def parse_portrait_render(request: Request) -> PortraitRender:
     return PortraitRender(
         look=parse_look(request),
         camera=camera,
-        passes=_names(params, "passes", PORTRAIT_PASSES, PORTRAIT_PASSES[:3], least=1),
+        passes=chosen(params, "passes", PORTRAIT_PASSES, PORTRAIT_PASSES[:3], least=1),
         geometry=geometry,
-        background=_flag(params, "background"),
+        background=flag(params, "background"),
         labels=labels,
         priority=priority_of(params),
         stream=text(params, "stream", default=""),
@@ -120,9 +124,9 @@ def parse_portrait_sample(request: Request) -> PortraitSample:
         raise BadParameter(f"size must be 0 or lie within 16…{MAX_THUMBNAIL}", field="size")
     return PortraitSample(
         look=parse_look(request),
-        seeds=_integers(params, "seeds", (0,), MAX_SAMPLES, 0, MAX_SEED),
-        vary=_names(params, "vary", ("shape", "styles"), ("shape", "styles"), least=0),
-        labels=_integers(
+        seeds=integers(params, "seeds", (0,), MAX_SAMPLES, 0, MAX_SEED),
+        vary=chosen(params, "vary", ("shape", "styles"), ("shape", "styles"), least=0),
+        labels=integers(
             params, "labels", tuple(range(LABEL_COUNT)), LABEL_COUNT, 0, LABEL_COUNT - 1
         ),
         near=number(params, "near", 0.0, 1.0) if "near" in params else 0.0,
@@ -150,7 +154,7 @@ def parse_portrait_segment(request: Request) -> PortraitSegment:
     Raises:
         BadParameter: image is missing or is no image.
     """
-    return PortraitSegment(image=_image(request.arrays))
+    return PortraitSegment(image=photograph(request.arrays))
 
 
 def parse_portrait_fit(request: Request) -> PortraitFit:
@@ -160,7 +164,7 @@ def parse_portrait_fit(request: Request) -> PortraitFit:
         BadParameter: a field is missing or out of range; names it.
     """
     params = request.params
-    image = _image(request.arrays)
+    image = photograph(request.arrays)
     labels = None
     if "labels" in request.arrays:
         labels = check_labels(request.arrays["labels"])
@@ -177,7 +181,7 @@ def parse_portrait_fit(request: Request) -> PortraitFit:
         image=image,
         labels=labels,
         focal=number(params, "focal", 1.0, 1e6) if params.get("focal") is not None else None,
-        replace=_flag(params, "replace"),
+        replace=flag(params, "replace"),
     )
 
 
@@ -200,7 +204,7 @@ def _styles(params: Mapping[str, Any], rows: int) -> dict[int, RegionStyle]:
         raise BadParameter(f"styles must be a list of at most {LABEL_COUNT} maps", field="styles")
     found: dict[int, RegionStyle] = {}
     for entry in cast("list[Any]", given):
-        style = _map(entry, "styles")
+        style = plain_map(entry, "styles")
         label = integer(style, "label")
         if not 0 <= label < LABEL_COUNT or label in found:
             raise BadParameter(f"styles name labels 0…{LABEL_COUNT - 1}, each once", field="styles")
@@ -213,37 +217,21 @@ def _styles(params: Mapping[str, Any], rows: int) -> dict[int, RegionStyle]:
 
 def _blend(values: Mapping[str, Any], name: str, rows: int, *, heads: bool) -> Blend:
     given = values.get("blend", [{"weight": 1.0}])
-    if not isinstance(given, list) or not 1 <= len(cast("list[Any]", given)) <= MAX_SOURCES:
-        raise BadParameter(f"{name}.blend must be a list of 1…{MAX_SOURCES} sources", field=name)
-    blend = tuple(
-        _source(_map(entry, name), name, rows, heads) for entry in cast("list[Any]", given)
-    )
-    total = sum(weight for _, weight in blend)
-    if abs(total - 1.0) > SUM_TOLERANCE:
-        raise BadParameter(
-            f"the weights of {name} add up to {total:.4g}, not to 1",
-            "divide them by their sum",
-            field=name,
-        )
-    return blend
+    return weighted(given, name, lambda entry: _source(entry, name, rows, heads))
 
 
-def _source(entry: Mapping[str, Any], name: str, rows: int, heads: bool) -> tuple[Source, float]:
-    weight = number(entry, "weight", -10.0, 10.0)
+def _source(entry: Mapping[str, Any], name: str, rows: int, heads: bool) -> Source:
     if entry.get("seed") is not None:
-        seed = integer(entry, "seed")
-        if not 0 <= seed <= MAX_SEED:
-            raise BadParameter(f"{name}: a seed must lie within 0…{MAX_SEED}", field=name)
-        return Source(seed=seed), weight
+        return Source(seed=seed(entry, name))
     if entry.get("row") is not None:
         row = integer(entry, "row")
         if not 0 <= row < rows:
             raise BadParameter(f"{name} names row {row} of {rows} that were sent", field=name)
-        return Source(row=row), weight
+        return Source(row=row)
     head = text(entry, "head", default="")
     if head and not heads:
         raise BadParameter("styles come from seeds and rows, not from heads", field=name)
-    return Source(head=head), weight
+    return Source(head=head)
 
 
 def _directions(shape: Mapping[str, Any]) -> tuple[float, ...]:
@@ -258,55 +246,3 @@ def _directions(shape: Mapping[str, Any]) -> tuple[float, ...]:
         if not fine or not math.isfinite(value) or abs(value) > 20:
             raise BadParameter("directions must be numbers within −20…20", field="shape")
     return tuple(float(value) for value in values)
-
-
-def _map(value: Any, name: str) -> Mapping[str, Any]:
-    if not isinstance(value, dict):
-        raise BadParameter(f"{name} must be made of maps", field=name)
-    return cast("dict[str, Any]", value)
-
-
-def _flag(params: Mapping[str, Any], name: str) -> bool:
-    value = params.get(name, False)
-    if not isinstance(value, bool):
-        raise BadParameter(f"{name} must be true or false", field=name)
-    return value
-
-
-def _integers(
-    params: Mapping[str, Any], name: str, default: tuple[int, ...], most: int, low: int, high: int
-) -> tuple[int, ...]:
-    given = params.get(name, list(default))
-    values = cast("list[Any]", given) if isinstance(given, list) else None
-    if values is None or not 1 <= len(values) <= most:
-        raise BadParameter(f"{name} must be a list of 1…{most} whole numbers", field=name)
-    for value in values:
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
-            raise BadParameter(f"{name} must be whole numbers within {low}…{high}", field=name)
-    return tuple(values)
-
-
-def _names(
-    params: Mapping[str, Any],
-    name: str,
-    known: tuple[str, ...],
-    default: tuple[str, ...],
-    *,
-    least: int,
-) -> tuple[str, ...]:
-    given = params.get(name, list(default))
-    if not isinstance(given, list) or len(cast("list[Any]", given)) < least:
-        raise BadParameter(f"{name} must be a list of names", field=name)
-    names = tuple(str(value) for value in cast("list[Any]", given))
-    if len(set(names)) != len(names) or any(value not in known for value in names):
-        raise BadParameter(f"{name} may be {', '.join(known)}, each once", field=name)
-    return names
-
-
-def _image(arrays: Mapping[str, np.ndarray[Any, Any]]) -> NDArray[np.uint8]:
-    image = arrays.get("image")
-    if image is None or image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
-        raise BadParameter("array image must be (H, W, 3) uint8", field="image")
-    if not 32 <= min(image.shape[:2]) <= max(image.shape[:2]) <= 8192:
-        raise BadParameter("image sides must lie within 32…8192 pixels", field="image")
-    return image.view(np.uint8)

@@ -13,14 +13,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-import numpy as np
-
 from .errors import BadParameter
 from .labels import LABEL_COUNT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from .camera import Camera
@@ -42,12 +41,9 @@ PORTRAIT_PASSES = ("rgba", "depth", "masks", "labels")
 NOT_PAINTED = 255
 """Value of the labels pass where the frame lies outside the square that the network paints."""
 
-MAX_SOURCES = 16
 MAX_DIRECTIONS = 64
 MAX_SAMPLES = 64
 MAX_THUMBNAIL = 512
-MAX_SEED = 2**31 - 1
-SUM_TOLERANCE = 1e-3
 
 Geometry = Literal["marched", "baked"]
 GEOMETRIES: tuple[Geometry, ...] = ("marched", "baked")
@@ -199,8 +195,7 @@ class PortraitRender:
         }
         if self.stream:
             params["stream"] = self.stream
-        arrays["K"] = self.camera.K
-        arrays["Rt"] = np.concatenate([self.camera.R, self.camera.t[:, None]], axis=1)
+        arrays |= self.camera.to_wire()
         if self.labels is not None:
             arrays["labels"] = self.labels
         return params, arrays

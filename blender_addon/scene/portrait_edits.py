@@ -10,8 +10,8 @@ import random
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..contract.errors import BadParameter
+from ..contract.fields import MAX_SEED
 from ..contract.labels import LABEL_COUNT, LABEL_GROUPS, Label
-from ..contract.portraits import MAX_SEED
 from .looks import MAX_HEADS
 from .portrait_properties import STORED
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import bpy
 
+from ..contract.fields import MAX_SEED
 from ..contract.labels import LABEL_COUNT, LABEL_GROUPS, LABEL_NAMES
-from ..contract.portraits import MAX_SEED
 from .looks import DIRECTIONS
 
 STORED = "stored"

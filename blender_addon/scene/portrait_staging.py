@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import bpy
 
 from ..contract.errors import BadParameter, UnsupportedCamera
+from ..contract.fields import MAX_SEED
 from ..contract.labels import LABEL_GROUPS, LABEL_NAMES
-from ..contract.portraits import MAX_SEED
 from .portrait_edits import add_basis_head, add_seed_head
 from .portrait_keys import key
 

@@ -13,7 +13,8 @@ import bpy
 
 from .. import library, portrait_service
 from ..contract.errors import BadParameter, DressformError
-from ..contract.portraits import MAX_SEED, PortraitLook
+from ..contract.fields import MAX_SEED
+from ..contract.portraits import PortraitLook
 from ..scene import portrait_edits, portrait_keys, portraits
 from ..scene.looks import DIRECTIONS
 from . import watching

@@ -8,6 +8,7 @@ import numpy as np
 
 from blender_addon.contract import operations
 from blender_addon.contract.errors import UnknownModel
+from blender_addon.contract.fields import parse_model_id
 from server.operation import Answer, Context, Operation
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ def template(context: Context, batch: Sequence[Request]) -> list[Answer]:
     coefficient moves the joints; weight_joints (V, 4) uint8 and weight_values (V, 4) float32,
     the largest skinning weights of each vertex, rows summing to 1.
     """
-    return [_template(context, operations.parse_model_id(request, "body")) for request in batch]
+    return [_template(context, parse_model_id(request, "body")) for request in batch]
 
 
 def _template(context: Context, name: str) -> Answer:

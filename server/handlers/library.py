@@ -8,6 +8,7 @@ import numpy as np
 
 from blender_addon.contract import operations
 from blender_addon.contract.errors import ModelError, PackageDamaged
+from blender_addon.contract.fields import parse_model_id
 from server.operation import Answer, Context, Operation
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def preview(context: Context, request: Request) -> Answer:
     """Return the array preview (H, W, 3 or 4) uint8, sRGB, of the model named by the param id."""
     from PIL import Image, UnidentifiedImageError
 
-    path = context.library.preview_file(operations.parse_model_id(request, "id"))
+    path = context.library.preview_file(parse_model_id(request, "id"))
     try:
         with Image.open(path) as image:
             mode = "RGBA" if "A" in image.getbands() else "RGB"

@@ -17,6 +17,7 @@ from blender_addon.contract.errors import (
     InvalidRequest,
     UnsupportedVersion,
 )
+from blender_addon.contract.fields import number, parse_model_id
 from blender_addon.contract.pose import rotation_from_axis_angle
 
 
@@ -124,7 +125,7 @@ def test_hello_refuses_another_version():
 
 @pytest.mark.parametrize("model", ["body-cc0", "Anna_2.v3", "a", "_x"])
 def test_model_ids_are_read(model):
-    assert ops.parse_model_id(request({"id": model}, {}), "id") == model
+    assert parse_model_id(request({"id": model}, {}), "id") == model
 
 
 @pytest.mark.parametrize(
@@ -132,12 +133,12 @@ def test_model_ids_are_read(model):
 )
 def test_ids_that_could_leave_the_library_are_refused(model):
     with pytest.raises(BadParameter):
-        ops.parse_model_id(request({"id": model}, {}), "id")
+        parse_model_id(request({"id": model}, {}), "id")
 
 
 def test_number_and_cancel_parameters():
-    assert ops.number({"x": 1}, "x", 0, 2) == 1.0
+    assert number({"x": 1}, "x", 0, 2) == 1.0
     for bad in (None, True, "1", float("nan"), 3, -1):
         with pytest.raises(BadParameter):
-            ops.number({"x": bad}, "x", 0, 2)
+            number({"x": bad}, "x", 0, 2)
     assert ops.parse_job_cancel(request({"id": "r7"}, {}, ops.JOB_CANCEL)) == "r7"
