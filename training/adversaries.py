@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from models.discriminators import PatchDiscriminator, PatchDiscriminatorConfig
+from models.regions import HEAD, LEFT_HAND, RIGHT_HAND, Region, Squares, crop, find_squares
 from training.losses import (
     ADVERSARIAL,
     NEUTRAL_GREY,
@@ -23,7 +24,6 @@ from training.losses import (
     composite_premultiplied,
     discriminator_loss,
 )
-from training.regions import HEAD, LEFT_HAND, RIGHT_HAND, Region, Squares, crop, find_squares
 
 if TYPE_CHECKING:
     from models.dresser import Dressed

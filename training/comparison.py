@@ -14,11 +14,11 @@ import numpy as np
 import torch
 
 from blender_addon.contract.errors import TrainingError
+from models.regions import HEAD, LEFT_HAND, RIGHT_HAND, Region, find_squares
 from training.dressing_data import People, Window, cut_batch, load_frames, whole_window
 from training.dressing_report import RENDER_MARGIN
 from training.image_metrics import iou, psnr
 from training.losses import NEUTRAL_GREY, composite, composite_premultiplied
-from training.regions import HEAD, LEFT_HAND, RIGHT_HAND, Region, find_squares
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

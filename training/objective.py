@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from models.perceptual import perceptual_distance
+from models.regions import HEAD, Crops, crop, find_squares
 from models.vggface import VggFaceDistance
 from training.losses import (
     ADVERSARIAL,
@@ -15,7 +16,6 @@ from training.losses import (
     dice_loss,
     mask_entropy,
 )
-from training.regions import HEAD, crop, find_squares
 
 if TYPE_CHECKING:
     import torch
@@ -89,7 +89,7 @@ class DressingObjective:
 
 
 def face_loss(
-    distance: PerceptualDistance, predicted: Tensor, true: Tensor, batch: Batch, size: int
+    distance: PerceptualDistance, predicted: Tensor, true: Tensor, batch: Crops, size: int
 ) -> Tensor | None:
     """Return a distance on the crops of faces, per image of the batch; None if no face is seen.
 

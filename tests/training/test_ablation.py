@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from blender_addon.contract.errors import TrainingError
+from models import regions
 from models.dresser import DresserConfig
-from training import regions
 from training.ablation import PAPER_TERMS, train_ablations, variants
 from training.comparison import CELL, VIEWS, frames_to_compare
 from training.dressing_data import People

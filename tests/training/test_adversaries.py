@@ -12,6 +12,7 @@ import torch
 from blender_addon.contract.errors import TrainingError
 from models.discriminators import PatchDiscriminatorConfig
 from models.dresser import Dressed
+from models.regions import HEAD, LEFT_HAND, RIGHT_HAND, find_squares
 from training.adversaries import Adversaries, DressingAdversaries
 from training.dressing_data import People, cut_batch, load_frames, whole_window
 from training.dressing_recipe import (
@@ -29,7 +30,6 @@ from training.losses import (
     composite,
     composite_premultiplied,
 )
-from training.regions import HEAD, LEFT_HAND, RIGHT_HAND, find_squares
 
 from .toy_people import write_toy_capture
 

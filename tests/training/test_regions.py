@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from blender_addon.contract.joints import HEAD_JOINTS, LEFT_HAND_JOINTS
+from models.regions import HEAD, LEFT_HAND, RIGHT_HAND, Squares, crop, find_squares
 from training.dressing_data import Batch
-from training.regions import HEAD, LEFT_HAND, RIGHT_HAND, Squares, crop, find_squares
 
 SIZE = 64
 

@@ -8,16 +8,13 @@ the body, so that one rule holds for close-ups and for whole bodies.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from blender_addon.contract.joints import HEAD_JOINTS, LEFT_HAND_JOINTS, RIGHT_HAND_JOINTS
-
-if TYPE_CHECKING:
-    from training.dressing_data import Batch
 
 NEAR = 0.05
 """Metres before the camera; joints nearer than that give no crop."""
@@ -51,6 +48,22 @@ LEFT_HAND = Region(LEFT_HAND_JOINTS, 0.26, 1)
 RIGHT_HAND = Region(RIGHT_HAND_JOINTS, 0.26, 1)
 
 
+class Crops(Protocol):
+    """What a batch must tell of its crops; such as `training.dressing_data.Batch`."""
+
+    @property
+    def shape(self) -> tuple[int, int, int]: ...
+
+    @property
+    def K(self) -> Tensor: ...
+
+    @property
+    def joints(self) -> Tensor: ...
+
+    @property
+    def masks(self) -> Tensor: ...
+
+
 class Squares(NamedTuple):
     """Squares in some images of a batch.
 
@@ -65,7 +78,7 @@ class Squares(NamedTuple):
     side: Tensor
 
 
-def find_squares(batch: Batch, regions: tuple[Region, ...]) -> Squares:
+def find_squares(batch: Crops, regions: tuple[Region, ...]) -> Squares:
     """Return the squares of regions that can be seen in a batch's crops.
 
     A square that is larger than the image or reaches over its border is shrunk and moved into
@@ -100,7 +113,7 @@ def crop(images: Tensor, squares: Squares, size: int) -> Tensor:
     return functional.avg_pool2d(sampled, fine) if fine > 1 else sampled
 
 
-def _squares_of(batch: Batch, region: Region) -> Squares:
+def _squares_of(batch: Crops, region: Region) -> Squares:
     _, height, width = batch.shape
     limit = float(min(height, width))
     joints = batch.joints[:, list(region.joints)]
