@@ -48,6 +48,21 @@ def spectral_maps(body: Body, sizes: Sequence[int]) -> list[Tensor]:
             f"{body.id!r} has no spectral coordinates",
             "use the default body, or pack yours with `models.spectral`",
         )
+    return vertex_maps(body, body.spectral, sizes)
+
+
+def vertex_maps(body: Body, values: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """Return values of a body's vertices as maps in UV space, the same bytes every time.
+
+    Args:
+        body: whose UVs these are.
+        values: (V, C) float32.
+        sizes: as of `spectral_maps`.
+
+    Returns:
+        (C, size, size) float32 for each size, row 0 at v = 1; off the UV islands goes on what is
+        nearest.
+    """
     if not sizes:
         return []
     # The UV square 1 m in front of a camera whose image it fills.
@@ -55,9 +70,9 @@ def spectral_maps(body: Body, sizes: Sequence[int]) -> list[Tensor]:
     flat = torch.cat([u, 1.0 - v, torch.ones_like(u)], dim=1)
     K = torch.diag(torch.tensor([SIDE, SIDE, 1.0])).to(flat)
     fragments = rasterize(flat[None], body.uv_faces, K[None], (SIDE, SIDE))
-    values = interpolate(fragments, body.spectral[body.faces.long()])[0].permute(2, 0, 1)
+    looked = interpolate(fragments, values[body.faces.long()])[0].permute(2, 0, 1)
     covered = fragments.covered.float()
-    return [_averaged(values, covered, SIDE // size) for size in sizes]
+    return [_averaged(looked, covered, SIDE // size) for size in sizes]
 
 
 def _averaged(values: Tensor, covered: Tensor, points: int) -> Tensor:
