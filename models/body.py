@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -238,6 +238,40 @@ def _body(
         landmarks=landmarks,
         id=name,
         digest=digest,
+    )
+
+
+def part_of(body: Body, vertices: Tensor) -> Body:
+    """Return a body with some of the vertices only, and no faces: fits pose few points, often.
+
+    Joints stay exact: the vertices that they are made of are kept, after those asked for.
+
+    Args:
+        body: the whole one.
+        vertices: (N,) int64 indices; the part's first N vertices.
+    """
+    joints = (body.joint_regressor != 0).any(dim=0).nonzero()[:, 0]
+    kept = torch.cat([vertices, joints[~torch.isin(joints, vertices)]])
+    regressor = body.joint_regressor.new_zeros(JOINT_COUNT, len(kept))
+    # A vertex asked for twice is counted once.
+    first = torch.full((len(body.v_template),), -1, device=kept.device)
+    first[kept.flip(0)] = torch.arange(len(kept) - 1, -1, -1, device=kept.device)
+    regressor[:, first[joints]] = body.joint_regressor[:, joints]
+    correctives = None
+    if body.pose_dirs is not None:
+        correctives = body.pose_dirs.view(len(body.pose_dirs), -1, 3)[:, kept].flatten(1)
+    return replace(
+        body,
+        v_template=body.v_template[kept],
+        shape_dirs=body.shape_dirs[kept],
+        expression_dirs=body.expression_dirs[kept],
+        pose_dirs=correctives,
+        joint_regressor=regressor,
+        skin_weights=body.skin_weights[kept],
+        faces=body.faces[:0],
+        uv_faces=body.uv_faces[:0],
+        spectral=None,
+        landmarks=None,
     )
 
 

@@ -28,6 +28,7 @@ from blender_addon.contract.errors import CaptureError, TrainingError
 from blender_addon.contract.joints import JOINT_COUNT
 from models.body import skin
 from models.package import DEFAULT_LIBRARY
+from models.rotations import rotations
 from models.shell import with_shell
 from models.surface_motion import moving_samples
 from training.captures import CaptureFrame, CaptureWriter, find_captures
@@ -333,21 +334,6 @@ def export_fits(
     for name, capture in zip(people.ids, people.captures, strict=True):
         print(refinement.write_refined(capture, out / name))  # noqa: T201 - a command's output
     return 0
-
-
-def rotations(axis_angles: Tensor) -> Tensor:
-    """Return the rotation matrices (…, 3, 3) of axis-angle vectors (…, 3), differentiable at 0."""
-    # A tiny angle instead of 0: neither the root nor the quotients lose their gradients there.
-    square = axis_angles.square().sum(dim=-1, keepdim=True)[..., None] + 1e-12
-    angle = square.sqrt()
-    x, y, z = axis_angles.unbind(-1)
-    zero = torch.zeros_like(x)
-    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=-1)
-    cross = cross.view(*axis_angles.shape, 3)
-    identity = torch.eye(3, device=axis_angles.device, dtype=axis_angles.dtype)
-    # (1 − cos a) / a² loses all digits in float32 for small a; 2 sin²(a / 2) / a² does not.
-    half = (angle / 2).sin() / (angle / 2)
-    return identity + angle.sin() / angle * cross + 0.5 * half.square() * (cross @ cross)
 
 
 def _moved(body: Body, device: torch.device) -> Body:
