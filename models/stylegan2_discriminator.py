@@ -72,12 +72,20 @@ class Discriminator(nn.Module):
 
         Computes in the dtype of the images.
         """
-        x = activate(self.from_colour(images.contiguous(memory_format=torch.channels_last)))
-        for block in self.blocks:
-            x = block(x)
+        x = self.features(images)[-1]
         deviation = minibatch_deviation(x, self.config.group)
         x = activate(self.last(torch.cat([x, deviation], dim=1)))
         return self.score(activate(self.hidden(x.flatten(1).float())))
+
+
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Return what each block makes of images, fine to coarse: fits compare images by it."""
+        x = activate(self.from_colour(images.contiguous(memory_format=torch.channels_last)))
+        found: list[Tensor] = []
+        for block in self.blocks:
+            x = block(x)
+            found.append(x)
+        return found
 
 
 class _Block(nn.Module):

@@ -42,6 +42,11 @@ _SLACK_PIXELS = 2.0
 _SURE = 0.9
 """Least coverage by the mask, after erosion, of a pixel whose colour is the person's alone."""
 
+_GUESSED = 0.5
+"""How much of what seen texels lack is given to those that nobody saw."""
+_TONE = 8
+"""Texels over which that is averaged."""
+
 
 class Unwrapped(NamedTuple):
     """A photograph in UV space.
@@ -218,6 +223,29 @@ def filled(layout: UvLayout, view: Unwrapped, least: float = 0.05) -> Tensor:
     return spread_to_gaps(layout.image(colour), layout.covered)
 
 
+def carried_over(layout: UvLayout, texture: Tensor, view: Unwrapped, amount: float) -> Tensor:
+    """Give a texture the colours that photographs show, and their tone where they show nothing.
+
+    Args:
+        layout: of the texture.
+        texture: (3, S, S), −1…1.
+        view: the photographs in UV space.
+        amount: 0 keeps the texture, 1 takes the photographs' colours where they see well.
+
+    Returns:
+        (3, S, S). Texels that nobody saw move as their mirrored ones or the nearest seen do, but
+        less: what is guessed already looks like a person.
+    """
+    seen = layout.values(view.visibility)[:, :1]
+    own, shown = layout.values(texture), layout.values(view.colour)
+    known = (seen > 0).float()
+    there = layout.image(known)
+    tone = _blurred(layout.image((shown - own) * known), there)
+    guessed = layout.values(filled(layout, Unwrapped(tone, there)))
+    moved = own + amount * (seen * (shown - own) + (1.0 - seen) * _GUESSED * guessed)
+    return spread_to_gaps(layout.image(moved), layout.covered)
+
+
 def spread_to_gaps(texture: Tensor, known: Tensor) -> Tensor:
     """Fill the texels between islands from averages over ever larger squares of known ones.
 
@@ -235,6 +263,14 @@ def spread_to_gaps(texture: Tensor, known: Tensor) -> Tensor:
         coarse = functional.interpolate(spread, scale_factor=2, mode="nearest")
         spread = torch.where(count > 0, total / count.clamp_min(1e-12), coarse)
     return spread[0]
+
+
+def _blurred(image: Tensor, known: Tensor) -> Tensor:
+    """Average what is known of (C, S, S) over squares of `_TONE` texels."""
+    side = min(_TONE, image.shape[-1])
+    total, count = (functional.avg_pool2d(each[None], side) for each in (image, known))
+    coarse = total / count.clamp_min(1e-6)
+    return functional.interpolate(coarse, size=image.shape[-2:], mode="bilinear")[0]
 
 
 def _nearest(places: Tensor, wanted: Tensor) -> Tensor:

@@ -7,16 +7,15 @@ figures carry its own name: they are comparable with each other, not with publis
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path  # noqa: TC003 - jsonargparse reads the annotations
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from blender_addon.contract.errors import ModelError
+from models.lpips_distance import LpipsDistance
 from models.perceptual import LiteDistance, Vgg19Distance
 
 if TYPE_CHECKING:
@@ -77,39 +76,11 @@ def yardstick(lpips_trunk: Path | None = None, vgg19: Path | None = None) -> Yar
         ModelError: a file does not hold such weights.
     """
     if lpips_trunk is not None:
-        kind, network = _lpips(lpips_trunk)
-        return Yardstick(f"lpips_{kind}", lambda a, b: network(a, b, normalize=True).mean())
+        lpips = LpipsDistance(lpips_trunk)
+        return Yardstick(f"lpips_{lpips.kind}", lpips)
     if vgg19 is not None:
         return Yardstick("vgg19_distance", Vgg19Distance(vgg19))
     return Yardstick("lite0_distance", LiteDistance())
-
-
-def _lpips(trunk: Path) -> tuple[str, Any]:
-    import lpips
-
-    try:
-        given = cast("dict[str, Tensor]", torch.load(trunk, map_location="cpu", weights_only=True))
-        first = tuple(given["features.0.weight"].shape)
-    except Exception as error:
-        raise ModelError(
-            f"{trunk} cannot be read as weights of AlexNet or VGG16: {error}",
-            "give torchvision's alexnet or vgg16 weights (.pth), or leave LPIPS out",
-        ) from error
-    kind = "alex" if first == (64, 3, 11, 11) else "vgg"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its use of torchvision is older than torchvision
-        network = lpips.LPIPS(net=kind, pnet_rand=True, verbose=False)
-    # The trunk's slices keep the numbers of torchvision's layers: "slice2.3.weight" is features.3.
-    own = network.net.state_dict()
-    try:
-        named = {name: given["features." + name.split(".", 1)[1]] for name in own}
-        network.net.load_state_dict(named)
-    except (KeyError, RuntimeError) as error:
-        raise ModelError(
-            f"{trunk} does not hold the weights of LPIPS' {kind} trunk",
-            "give torchvision's alexnet or vgg16 weights (.pth), or leave LPIPS out",
-        ) from error
-    return kind, network.eval().requires_grad_(requires_grad=False)
 
 
 def _tensor(image: NDArray[np.floating]) -> Tensor:
