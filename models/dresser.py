@@ -181,9 +181,12 @@ class Dresser(nn.Module):
         dressed: Dressed | None = None
         if self.enlarger is None or self.fade < 1.0:
             dressed = _finished(self.rgb_head(hidden), skipped, self.mask_head(hidden))
-        if self.enlarger is not None:
+        if self.enlarger is not None and self.fade > 0.0:
             finer = self.enlarger(hidden, skipped)
             dressed = finer if dressed is None else _blended(dressed, finer, self.fade)
+        elif self.enlarger is not None and dressed is not None:
+            # The new branch costs as much as half of the network: nothing is computed in vain.
+            dressed = Dressed(*(_enlarged(part) for part in dressed))
         if dressed is None:
             raise RuntimeError("neither branch of the dresser painted")
         return self._covering(dressed, coverage) if self.config.covers_body else dressed

@@ -60,6 +60,9 @@ COMMANDS: dict[str, Command] = {
     "train plain-texture": Command(
         "training.plain_texture:train_plain_textures", "fit the baseline that avatars must beat"
     ),
+    "train wardrobe": Command(
+        "training.wardrobe.command:train_wardrobe", "train the wardrobe of people to be drawn"
+    ),
     "train uv-alone": Command(
         "training.uv_alone:train_uv_alone", "train the baseline that has no texture"
     ),

@@ -189,9 +189,37 @@ def load_frames(people: People, split: Split, limit: int | None = None) -> list[
         limit: at most so many frames a person, evenly spread.
     """
     return [
-        list(_load_capture(people, person, _spread(capture.frames(split), limit)))
+        list(read_frames(people, person, _spread(capture.frames(split), limit)))
         for person, capture in enumerate(people.captures)
     ]
+
+
+def read_frames(people: People, person: int, indices: Sequence[int]) -> Iterator[Frame]:
+    """Read some frames of a person, one after the other."""
+    capture = people.captures[person]
+    for first in range(0, len(indices), _POSED_AT_ONCE):
+        some = indices[first : first + _POSED_AT_ONCE]
+        posed = [capture.posed_body(i) for i in some]
+        skinned = skin(
+            people.body,
+            *(
+                torch.from_numpy(np.stack([getattr(body, name) for body in posed]))
+                for name in ("pose", "betas", "expression", "transl")
+            ),
+        )
+        for k, index in enumerate(some):
+            camera = capture.camera(index)
+            R, t = camera.R.T.astype(np.float32), camera.t.astype(np.float32)
+            pixels, corner = _person_box(capture, index)
+            yield Frame(
+                person=person,
+                index=index,
+                pixels=pixels,
+                corner=corner,
+                camera=camera,
+                vertices=skinned.vertices[k].numpy() @ R + t,
+                joints=skinned.joints[k].numpy() @ R + t,
+            )
 
 
 def make_batch(
@@ -360,33 +388,6 @@ def _captured(frame: Frame, window: Window, size: int) -> Tensor:
     rows, _ = area_weights(window.y, window.side, size, frame.camera.height)
     columns, _ = area_weights(window.x, window.side, size, frame.camera.width)
     return (rows.sum(dim=1)[:, None] * columns.sum(dim=1)).clamp(0.0, 1.0)[None]
-
-
-def _load_capture(people: People, person: int, indices: Sequence[int]) -> Iterator[Frame]:
-    capture = people.captures[person]
-    for first in range(0, len(indices), _POSED_AT_ONCE):
-        some = indices[first : first + _POSED_AT_ONCE]
-        posed = [capture.posed_body(i) for i in some]
-        skinned = skin(
-            people.body,
-            *(
-                torch.from_numpy(np.stack([getattr(body, name) for body in posed]))
-                for name in ("pose", "betas", "expression", "transl")
-            ),
-        )
-        for k, index in enumerate(some):
-            camera = capture.camera(index)
-            R, t = camera.R.T.astype(np.float32), camera.t.astype(np.float32)
-            pixels, corner = _person_box(capture, index)
-            yield Frame(
-                person=person,
-                index=index,
-                pixels=pixels,
-                corner=corner,
-                camera=camera,
-                vertices=skinned.vertices[k].numpy() @ R + t,
-                joints=skinned.joints[k].numpy() @ R + t,
-            )
 
 
 def _person_box(capture: Capture, index: int) -> tuple[NDArray[np.uint8], tuple[int, int]]:

@@ -99,12 +99,17 @@ def assemble_chain(textures: Sequence[NeuralTexture]) -> MipChain:
     for level in levels[1:]:
         total = functional.interpolate(total, scale_factor=2, mode="bilinear", align_corners=False)
         total = total + level.permute(0, 3, 1, 2)
-    parts = [total]
+    return chain_of(total)
+
+
+def chain_of(textures: Tensor) -> MipChain:
+    """Return `MipChain.build` of textures (T, C, S, S) that are channels_last already."""
+    parts = [textures]
     while parts[-1].shape[-1] > 1:
         parts.append(functional.avg_pool2d(parts[-1], 2))
     rows = [part.permute(0, 2, 3, 1).flatten(1, 2) for part in parts]
     table = torch.cat(rows, dim=1).flatten(0, 1)
-    return MipChain(table, total.shape[-1])
+    return MipChain(table, textures.shape[-1])
 
 
 @torch.no_grad()

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from training.divergence import DivergenceWatch
-    from training.sof_recipe import SofSchedule
 
 LOG_EVERY = 20
 """Steps between entries of the log."""
@@ -26,12 +25,34 @@ RECIPE_FILE = "recipe.json"
 Batch = TypeVar("Batch")
 
 
+class Length(Protocol):
+    """What the loop needs of a schedule: see `training.sof_recipe.SofSchedule`."""
+
+    @property
+    def steps(self) -> int | None:
+        """Step at which the stage ends, if planned."""
+        ...
+
+    @property
+    def report_minutes(self) -> float:
+        """Minutes between looks."""
+        ...
+
+    @property
+    def checkpoint_minutes(self) -> float:
+        """Minutes between checkpoints."""
+        ...
+
+    def progress(self, step: int, seconds: float) -> float:
+        """Return how much of the stage is done, 0…1."""
+        ...
+
+
 class Stage(Protocol[Batch]):
     """What the loop needs of a training.
 
     Attributes:
         out: the run's folder.
-        schedule: how long the stage is.
         step: steps made.
         seconds: of training so far, over all sessions.
         stopping: set to end the session with a checkpoint.
@@ -39,11 +60,15 @@ class Stage(Protocol[Batch]):
     """
 
     out: Path
-    schedule: SofSchedule
     step: int
     seconds: float
     stopping: threading.Event
     watch: DivergenceWatch
+
+    @property
+    def schedule(self) -> Length:
+        """How long the stage is."""
+        ...
 
     def recipe_values(self) -> dict[str, Any]:
         """Return the recipe as run, as values for JSON."""
