@@ -253,7 +253,8 @@ def write(out: Path, results: Mapping[str, Curve], yardstick: Yardstick) -> None
             Series(TITLES[variant], [(point["images"], point["frechet"]) for point in curve])
             for variant, curve in measured.items()
         ],
-        title=name,
+        # Pillow's own font has no accents.
+        title=name.replace("é", "e"),
         across="images seen",
         logarithmic=True,
     )
