@@ -6,12 +6,12 @@ The functions block: they are called from jobs, or in background mode.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from . import library
-from .client import Client
+from .asking import JOB_SECONDS, FitProgress, call, stages, texts
 from .contract.errors import BadMessage
 from .contract.labels import LABEL_COUNT, check_labels
 from .contract.portraits import (
@@ -30,29 +30,10 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from .asking import Server
     from .contract.portraits import PortraitFit, PortraitRender
-    from .contract.wire import Reply
-
-SAMPLE_SECONDS = 120.0
-JOB_SECONDS = 3600.0
-PATIENCE_SECONDS = 180.0
 
 _FACT_SEED = 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Server:
-    """Where to ask, and how to be interrupted.
-
-    Attributes:
-        endpoint: starts the server if need be and returns where it listens (blocks).
-        revive: restarts a server of our own that died (blocks).
-        should_stop: asked every 50 ms.
-    """
-
-    endpoint: Callable[[], str]
-    revive: Callable[[], None]
-    should_stop: Callable[[], bool] = lambda: False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,32 +49,6 @@ class Samples:
     codes: NDArray[np.float32]
     styles: NDArray[np.float32]
     images: NDArray[np.uint8] | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitProgress:
-    """Where a fit stands.
-
-    Attributes:
-        stage: one of `portraits.FIT_STAGES`, or what it waits for.
-        share: of the whole, 0…1.
-        seconds_left: when known.
-        preview: (h, w, 3) uint8: photograph, labels, fitted labels, fitted portrait.
-    """
-
-    stage: str = "Waiting for the server"
-    share: float = 0.0
-    seconds_left: float | None = None
-    preview: NDArray[np.uint8] | None = None
-
-    @property
-    def text(self) -> str:
-        """One line for a progress bar."""
-        if self.seconds_left is None:
-            return self.stage
-        minutes = self.seconds_left / 60
-        left = f"{minutes:.0f} min left" if minutes >= 1 else "under a minute left"
-        return f"{self.stage}, {left}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,9 +74,9 @@ def sample(server: Server, wanted: PortraitSample) -> Samples:
         DressformError: as the server's.
     """
     params, arrays = wanted.to_wire()
-    reply = _call(server, PORTRAIT_SAMPLE, params, arrays, SAMPLE_SECONDS)
+    reply = call(server, PORTRAIT_SAMPLE, params, arrays)
     library.known.facts[wanted.look.portrait] = library.PortraitFacts(
-        directions=_texts(reply.params.get("directions")), heads=_texts(reply.params.get("heads"))
+        directions=texts(reply.params.get("directions")), heads=texts(reply.params.get("heads"))
     )
     count = len(wanted.seeds)
     codes, styles = reply.arrays.get("codes"), reply.arrays.get("styles")
@@ -174,7 +129,7 @@ def bake(
     """
     shape_only = replace(look, styles={}, style_rows=None)
     params, arrays = PortraitBake(look=shape_only).to_wire()
-    reply = _call(
+    reply = call(
         server,
         PORTRAIT_BAKE,
         params,
@@ -193,24 +148,8 @@ def fit(
     Raises:
         DressformError: as the server's.
     """
-    shown = FitProgress()
-
-    def tell(reply: Reply) -> None:
-        nonlocal shown
-        params = reply.params
-        stage = params.get("stage")
-        if isinstance(stage, str):
-            left = params.get("seconds_left")
-            shown = FitProgress(
-                stage=stage.capitalize(),
-                share=min(max(float(params.get("share", 0.0)), 0.0), 1.0),
-                seconds_left=float(left) if isinstance(left, int | float) else None,
-                preview=_picture(reply.arrays.get("preview"), shown.preview),
-            )
-        on_progress(shown)
-
     params, arrays = wanted.to_wire()
-    reply = _call(server, PORTRAIT_FIT, params, arrays, JOB_SECONDS, tell)
+    reply = call(server, PORTRAIT_FIT, params, arrays, JOB_SECONDS, stages(on_progress))
     made = str(reply.params.get("portrait", ""))
     library.known.previews.pop(made, None)  # a replaced portrait has a new picture
     library.known.facts.pop(made, None)
@@ -229,39 +168,8 @@ def label_map(server: Server, wanted: PortraitRender) -> NDArray[np.uint8]:
         wanted: its passes are not looked at.
     """
     params, arrays = replace(wanted, passes=("labels",)).to_wire()
-    reply = _call(server, wanted.operation, params, arrays, SAMPLE_SECONDS)
+    reply = call(server, wanted.operation, params, arrays)
     labels = reply.arrays.get("labels")
     if labels is None or labels.shape != (wanted.camera.height, wanted.camera.width):
         raise BadMessage("the server sent no label map")
     return check_labels(np.where(labels == NOT_PAINTED, np.uint8(0), labels))
-
-
-def _call(
-    server: Server,
-    operation: str,
-    params: dict[str, Any],
-    arrays: dict[str, np.ndarray[Any, Any]],
-    seconds: float,
-    on_progress: Callable[[Reply], None] | None = None,
-) -> Reply:
-    with Client(server.endpoint(), silence=60.0) as client:
-        return client.call(
-            operation,
-            params,
-            arrays,
-            timeout=seconds,
-            patience=max(seconds, PATIENCE_SECONDS),
-            should_stop=server.should_stop,
-            on_progress=on_progress,
-            revive=server.revive,
-        )
-
-
-def _texts(values: Any) -> tuple[str, ...]:
-    return tuple(str(value) for value in values) if isinstance(values, list) else ()
-
-
-def _picture(preview: Any, last: NDArray[np.uint8] | None) -> NDArray[np.uint8] | None:
-    if preview is None or preview.ndim != 3 or preview.shape[2] != 3 or preview.dtype != np.uint8:
-        return last
-    return preview

@@ -14,6 +14,7 @@ from . import connection
 from .engine import final
 from .scene import merge_state, portrait_properties, properties
 from .ui import (
+    choices,
     gallery,
     make_neural,
     merge,
@@ -32,6 +33,7 @@ from .ui import (
 )
 
 _PORTRAIT_OPERATORS = (
+    *choices.CLASSES,
     *portraits.CLASSES,
     *portrait_heads.CLASSES,
     *portrait_styles.CLASSES,
@@ -72,7 +74,7 @@ def unregister() -> None:
     atexit.unregister(unregister)
     _leave_rendered_viewports()
     watching.stop_all()
-    portrait_styles.forget_choices()
+    choices.forget_all()
     portrait_pictures.unregister()
     merge.unregister()
     make_neural.unregister()

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..contract.errors import BadParameter
 from ..contract.labels import LABEL_GROUPS
+from .keying import key_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     import bpy
 
 _GROUP = "dressform_portrait"
-_CONSTANT = "CONSTANT"
 
 
 def key_look(ob: bpy.types.Object, frame: float) -> int:
@@ -38,13 +38,7 @@ def key(ob: bpy.types.Object, path: str, frame: float) -> None:
     Args:
         path: from the portrait group, as `look_paths` gives them.
     """
-    whole = f"{_GROUP}.{path}"
-    ob.keyframe_insert(whole, frame=frame)
-    if path.endswith((".seed", ".kind")):
-        for curve in curves_of(ob):
-            if curve.data_path == whole:
-                for point in curve.keyframe_points:
-                    point.interpolation = _CONSTANT
+    key_path(ob, f"{_GROUP}.{path}", frame)
 
 
 def look_paths(ob: bpy.types.Object) -> Iterator[str]:
@@ -87,19 +81,3 @@ def key_blend(ob: bpy.types.Object, first: int, second: int, frames: tuple[int, 
         for index, source in enumerate(sources):
             source.weight = 1.0 if index == shown else 0.0
             key(ob, f"sources[{index}].weight", frame)
-
-
-def curves_of(ob: bpy.types.Object) -> list[Any]:
-    """Return the animation curves of an object; Blender 5 keeps them in channel bags."""
-    data: Any = ob.animation_data
-    if data is None or data.action is None:
-        return []
-    action = data.action
-    if not hasattr(action, "layers"):  # before Blender 4.4
-        return list(action.fcurves)
-    found: list[Any] = []
-    for layer in action.layers:
-        for strip in layer.strips:
-            bag = strip.channelbag(data.action_slot)
-            found.extend(bag.fcurves if bag is not None else ())
-    return found

@@ -14,7 +14,7 @@ from ..contract.labels import LABEL_GROUPS, LABEL_NAMES
 from ..scene import portraits
 from ..scene.cameras import scene_camera
 from ..scene.portrait_properties import STORED
-from . import gallery, portrait_photo, portrait_pictures, portrait_styles, watching
+from . import choices, portrait_photo, portrait_pictures, portrait_styles, watching
 from .portraits import bake_key
 from .sidebar import Sidebar, paragraph
 
@@ -29,8 +29,6 @@ _GROUP_ICONS = {
     "Eyes & mouth": "HIDE_OFF",
     "Wearings": "MATCLOTH",
 }
-_WIDE = 3
-"""How many variations stand in a row."""
 
 
 class DRESSFORM_PT_portraits(Sidebar):
@@ -213,18 +211,10 @@ def _draw_choices(layout: Any, ob: bpy.types.Object, what: str) -> None:
         layout.label(text="Drawing variations…", icon="SORTTIME")
     else:
         layout.operator("dressform.more_like_this", icon="IMGDISPLAY").what = what
-    choices = portrait_styles.choices_for(ob, head)
-    if choices is None or choices.samples.images is None:
+    found = portrait_styles.choices_for(ob, head)
+    if found is None:
         return
-    box = layout.box()
-    row = box.row()
-    row.label(text=choices.what or "All regions")
-    row.operator("dressform.close_choices", text="", icon="X")
-    grid = box.grid_flow(row_major=True, columns=_WIDE, even_columns=True, align=True)
-    for index, picture in enumerate(choices.samples.images):
-        cell = grid.column(align=True)
-        icon = gallery.picture_icon(portrait_styles.choice_key(choices, index), picture)
-        cell.template_icon(icon_value=icon, scale=4.0)
+    for index, cell in enumerate(choices.draw_grid(layout, found, found.what or "All regions")):
         cell.operator("dressform.take_choice").index = index
 
 

@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, Any
 import bpy
 
 from .. import portrait_service
-from ..contract.errors import BadParameter, DressformError
+from ..contract.errors import DressformError
 from ..contract.portraits import PortraitFit, portrait_id
-from ..portrait_service import FitProgress
-from ..scene import portraits
-from . import gallery, watching
+from . import gallery, photos
 from .waiting import Outcome, redraw, refuse
 
 if TYPE_CHECKING:
@@ -27,36 +25,10 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from ..asking import FitProgress, Server
     from ..portrait_service import Fitted
 
-KEY = "portrait from photo"
-
-
-class _State:
-    """The fit that is under way; one at a time."""
-
-    name = ""
-    progress = FitProgress()
-
-
-def read_photo(path: Path) -> NDArray[np.uint8]:
-    """Return a picture file as (H, W, 3) uint8 sRGB, read by Blender.
-
-    Raises:
-        BadParameter: it is no picture that Blender can read.
-    """
-    try:
-        image = bpy.data.images.load(str(path))
-    except RuntimeError as error:
-        raise BadParameter(
-            f"{path.name} cannot be read as a picture", "choose a JPEG or PNG file"
-        ) from error
-    try:
-        if not image.has_data and not len(image.pixels):  # pyright: ignore[reportArgumentType]
-            raise BadParameter(f"{path.name} holds no picture", "choose a JPEG or PNG file")
-        return portraits.image_bytes(image)[..., :3].copy()
-    finally:
-        bpy.data.images.remove(image)
+making = photos.Making("From Photo", "portrait from photo", "dressform.cancel_photo")
 
 
 class DRESSFORM_OT_portrait_from_photo(bpy.types.Operator):
@@ -67,9 +39,7 @@ class DRESSFORM_OT_portrait_from_photo(bpy.types.Operator):
     bl_options = {"REGISTER"}
 
     filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
-    filter_glob: bpy.props.StringProperty(
-        default="*.jpg;*.jpeg;*.png;*.tif;*.tiff;*.webp;*.bmp", options={"HIDDEN"}
-    )
+    filter_glob: bpy.props.StringProperty(default=photos.PICTURE_FILES, options={"HIDDEN"})
     name: bpy.props.StringProperty(
         name="Name", description="Of the portrait; empty: the file's name", options={"SKIP_SAVE"}
     )
@@ -84,7 +54,7 @@ class DRESSFORM_OT_portrait_from_photo(bpy.types.Operator):
 
     @classmethod
     def poll(cls, _context: bpy.types.Context) -> bool:
-        if watching.is_running(KEY):
+        if making.running:
             cls.poll_message_set("A portrait is being made: wait for it, or cancel it")
             return False
         return True
@@ -100,7 +70,7 @@ class DRESSFORM_OT_portrait_from_photo(bpy.types.Operator):
         base = self.portrait or context.scene.dressform.portrait
         scene = context.scene.name
         try:
-            image = read_photo(path)
+            image = photos.read_photo(path)
             identity = portrait_id(name)
             _start(name, identity, base, image, scene, replace=self.replace)
         except DressformError as error:
@@ -114,11 +84,7 @@ class DRESSFORM_OT_portrait_from_photo(bpy.types.Operator):
 def _start(
     name: str, identity: str, base: str, image: NDArray[np.uint8], scene: str, *, replace: bool
 ) -> None:
-    def tell(progress: FitProgress) -> None:
-        _State.progress = progress
-
-    def work(stop: Callable[[], bool]) -> Fitted:
-        server = watching.server(stop)
+    def work(server: Server, tell: Callable[[FitProgress], None]) -> Fitted:
         entry, _facts = portrait_service.find(server, base)
         wanted = PortraitFit(
             portrait=entry.id, name=name, id=identity, image=image, replace=replace
@@ -132,8 +98,7 @@ def _start(
             with contextlib.suppress(TypeError):  # a gallery that was emptied meanwhile
                 found.dressform.portrait = fitted.portrait.id
 
-    _State.name, _State.progress = name, FitProgress()
-    watching.watch("From Photo", KEY, work, show)
+    making.begin(name, work, show)
 
 
 class DRESSFORM_OT_cancel_photo(bpy.types.Operator):
@@ -145,28 +110,20 @@ class DRESSFORM_OT_cancel_photo(bpy.types.Operator):
 
     @classmethod
     def poll(cls, _context: bpy.types.Context) -> bool:
-        return watching.is_running(KEY)
+        return making.running
 
     def execute(self, context: bpy.types.Context) -> Outcome:
-        watching.stop(KEY)
+        making.stop()
         redraw(context)
         return {"FINISHED"}
 
 
 def draw(layout: Any) -> None:
     """Draw the button, or how far the portrait in the making is."""
-    if not watching.is_running(KEY):
-        layout.operator("dressform.portrait_from_photo", text="From Photo…", icon="IMAGE_DATA")
+    if making.running:
+        making.draw(layout)
         return
-    progress = _State.progress
-    box = layout.box()
-    box.label(text=_State.name, icon="IMAGE_DATA")
-    box.progress(factor=progress.share, text=f"{progress.share:.0%} {progress.stage}")
-    box.label(text=progress.text)
-    icon = gallery.progress_icon(progress.preview)
-    if icon:
-        box.template_icon(icon_value=icon, scale=7.0)
-    box.operator("dressform.cancel_photo", icon="X")
+    layout.operator("dressform.portrait_from_photo", text="From Photo…", icon="IMAGE_DATA")
 
 
 CLASSES = (DRESSFORM_OT_portrait_from_photo, DRESSFORM_OT_cancel_photo)

@@ -18,7 +18,7 @@ from ..contract.errors import BadParameter, DressformError
 from ..contract.labels import LABEL_GROUPS
 from ..contract.portraits import PortraitSample
 from ..scene import portrait_edits, portraits
-from . import gallery, portrait_pictures, watching
+from . import choices, portrait_pictures, watching
 from .portrait_heads import look_of_choice, other_portraits
 from .portraits import needs_portrait, portrait_of
 from .waiting import Outcome, Waiting, redraw, refuse
@@ -43,51 +43,22 @@ _SLOTS = [
 ]
 
 
-@dataclass
-class Choices:
-    """Samples to choose from.
+@dataclass(frozen=True)
+class Variations:
+    """Heads or styles to choose from, and the regions that vary in them."""
 
-    Attributes:
-        uid: of the portrait object.
-        what: `HEAD`, the name of a group, or "" for all regions.
-        labels: the regions that vary.
-        samples: what came back.
-        number: tells these pictures from earlier ones.
-    """
-
-    uid: int
-    what: str
-    labels: list[int]
     samples: Samples
-    number: int
+    labels: list[int]
 
 
-class _State:
-    """The samples that are on show; one portrait at a time."""
-
-    choices: Choices | None = None
-    count = 0
+shelf: choices.Shelf[Variations] = choices.Shelf()
+"""The samples that are on show; one portrait at a time."""
 
 
-def choices_for(ob: bpy.types.Object, head: bool) -> Choices | None:
+def choices_for(ob: bpy.types.Object, head: bool) -> choices.Choices[Variations] | None:
     """Return the samples that are on show for a portrait's head, or for its styles."""
-    found = _State.choices
-    if found is None or found.uid != ob.session_uid or (found.what == HEAD) != head:
-        return None
-    return found
-
-
-def forget_choices() -> None:
-    """Take the samples away."""
-    found, _State.choices = _State.choices, None
-    if found is not None:
-        for index in range(CHOICES):
-            gallery.forget_icon(choice_key(found, index))
-
-
-def choice_key(choices: Choices, index: int) -> str:
-    """Return the name of a sample's icon."""
-    return f"choice {choices.number} {index}"
+    found = shelf.of(ob)
+    return found if found is not None and (found.what == HEAD) == head else None
 
 
 class DRESSFORM_OT_randomise_styles(bpy.types.Operator):
@@ -205,14 +176,13 @@ def more_key(uid: int) -> str:
 
 def _show_when_there(uid: int, what: str, wanted: PortraitSample) -> None:
     def show(samples: Samples) -> None:
-        forget_choices()
-        _State.count += 1
-        _State.choices = Choices(
-            uid=uid,
-            what=what,
-            labels=list(wanted.labels),
-            samples=samples,
-            number=_State.count,
+        shelf.show(
+            choices.Choices(
+                uid=uid,
+                what=what,
+                samples=Variations(samples=samples, labels=list(wanted.labels)),
+                images=samples.images,
+            )
         )
 
     def work(stop: Callable[[], bool]) -> Samples:
@@ -235,41 +205,30 @@ class DRESSFORM_OT_take_choice(bpy.types.Operator):
     def poll(cls, context: bpy.types.Context) -> bool:
         if not needs_portrait(cls, context):
             return False
-        if _State.choices is not None and _State.choices.uid == portrait_of(context).session_uid:
+        if shelf.of(portrait_of(context)) is not None:
             return True
         cls.poll_message_set("Press More Like This first")
         return False
 
     def execute(self, context: bpy.types.Context) -> Outcome:
-        ob, choices = portrait_of(context), _State.choices
-        if choices is None:
+        ob = portrait_of(context)
+        found = shelf.of(ob)
+        if found is None:
             return {"CANCELLED"}
+        variations = found.samples
         try:
-            if choices.what == HEAD:
+            if found.what == HEAD:
                 source = portrait_edits.add_stored_head(
-                    ob, choices.samples.codes[self.index], f"Variation {self.index + 1}"
+                    ob, variations.samples.codes[self.index], f"Variation {self.index + 1}"
                 )
                 portrait_edits.show_only(ob, source)
                 ob.dressform_portrait.directions = (0.0,) * len(ob.dressform_portrait.directions)
             else:
                 portrait_edits.store_styles(
-                    ob, choices.samples.styles[self.index], choices.labels, self.slot
+                    ob, variations.samples.styles[self.index], variations.labels, self.slot
                 )
         except DressformError as error:
             return refuse(self, error)
-        return {"FINISHED"}
-
-
-class DRESSFORM_OT_close_choices(bpy.types.Operator):
-    """Take the variations away."""
-
-    bl_idname = "dressform.close_choices"
-    bl_label = "Close"
-    bl_options = {"INTERNAL"}
-
-    def execute(self, context: bpy.types.Context) -> Outcome:
-        forget_choices()
-        redraw(context)
         return {"FINISHED"}
 
 
@@ -318,6 +277,5 @@ CLASSES = (
     DRESSFORM_OT_swap_styles,
     DRESSFORM_OT_more_like_this,
     DRESSFORM_OT_take_choice,
-    DRESSFORM_OT_close_choices,
     DRESSFORM_OT_copy_styles,
 )

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import bpy
 
 from .. import connection, error_log
+from ..asking import Server
 from ..contract.errors import Cancelled, DressformError, InternalError
 from ..job import Job
-from ..portrait_service import Server
 from .waiting import redraw
 
 if TYPE_CHECKING:

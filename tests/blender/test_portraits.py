@@ -367,19 +367,19 @@ def test_more_like_this_offers_six_and_takes_one(blender, parts, stage):
     stage.state.regions[2].lock = True  # leads "Eyes & mouth"
     blender.ops.dressform.more_like_this(what="")
     choices = styles.choices_for(stage.ob, head=False)
-    assert choices.samples.images.shape == (6, 128, 128, 3)
-    assert len({image.tobytes() for image in choices.samples.images}) == 6
-    assert 2 not in choices.labels
+    assert choices.images.shape == (6, 128, 128, 3)
+    assert len({image.tobytes() for image in choices.images}) == 6
+    assert 2 not in choices.samples.labels
     blender.ops.dressform.take_choice(index=4)
     look = parts.portraits.read_look(stage.ob)
-    np.testing.assert_allclose(look.style_rows[0][HAIR], choices.samples.styles[4][HAIR])
+    np.testing.assert_allclose(look.style_rows[0][HAIR], choices.samples.samples.styles[4][HAIR])
     assert 2 not in look.styles
     blender.ops.dressform.more_like_this(what="Head")
     head = styles.choices_for(stage.ob, head=True)
     blender.ops.dressform.take_choice(index=1)
     look = parts.portraits.read_look(stage.ob)
     assert len(look.shape.blend) == 1
-    np.testing.assert_allclose(look.codes[0], head.samples.codes[1])
+    np.testing.assert_allclose(look.codes[0], head.samples.samples.codes[1])
     blender.ops.dressform.reset_styles(group="")
     assert not parts.portraits.read_look(stage.ob).styles
 

@@ -1,0 +1,108 @@
+"""Photographs that become portraits or people: how they are read, and how far the server is."""
+
+# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
+# pyright: reportIncompatibleMethodOverride=false, reportMissingModuleSource=false
+# (Blender's stubs: unions of all data types, Optionals that never are None, other parameter names)
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import bpy
+
+from ..asking import FitProgress
+from ..contract.errors import BadParameter
+from ..scene.portraits import image_bytes
+from . import gallery, watching
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from ..asking import Server
+
+Result = TypeVar("Result")
+
+PICTURE_FILES = "*.jpg;*.jpeg;*.png;*.tif;*.tiff;*.webp;*.bmp"
+
+
+def read_photo(path: Path) -> NDArray[np.uint8]:
+    """Return a picture file as (H, W, 3) uint8 sRGB, read by Blender.
+
+    Raises:
+        BadParameter: it is no picture that Blender can read.
+    """
+    try:
+        image = bpy.data.images.load(str(path))
+    except RuntimeError as error:
+        raise BadParameter(
+            f"{path.name} cannot be read as a picture", "choose a JPEG or PNG file"
+        ) from error
+    try:
+        if not image.has_data and not len(image.pixels):  # pyright: ignore[reportArgumentType]
+            raise BadParameter(f"{path.name} holds no picture", "choose a JPEG or PNG file")
+        return image_bytes(image)[..., :3].copy()
+    finally:
+        bpy.data.images.remove(image)
+
+
+class Making:
+    """What the server makes of a photograph; one at a time of each kind.
+
+    Args:
+        place: what is being done ("From Photo"), for the error log.
+        key: of the job (`watching`).
+        cancel: id of the operator that gives it up.
+    """
+
+    def __init__(self, place: str, key: str, cancel: str) -> None:
+        self._place, self._key, self._cancel = place, key, cancel
+        self._name = ""
+        self._progress = FitProgress()
+
+    @property
+    def running(self) -> bool:
+        """Whether one is being made."""
+        return watching.is_running(self._key)
+
+    def begin(
+        self,
+        name: str,
+        work: Callable[[Server, Callable[[FitProgress], None]], Result],
+        show: Callable[[Result], None],
+    ) -> None:
+        """Begin in a job; in background mode wait for the end.
+
+        Args:
+            name: of what is made.
+            work: asks the server, and tells how far it is.
+            show: gets the result on the main thread.
+
+        Raises:
+            DressformError: in background mode only.
+        """
+
+        def tell(progress: FitProgress) -> None:
+            self._progress = progress
+
+        self._name, self._progress = name, FitProgress()
+        watching.watch(self._place, self._key, lambda stop: work(watching.server(stop), tell), show)
+
+    def stop(self) -> None:
+        """Give it up."""
+        watching.stop(self._key)
+
+    def draw(self, layout: Any) -> None:
+        """Draw how far it is, the newest picture and Cancel."""
+        progress = self._progress
+        box = layout.box()
+        box.label(text=self._name, icon="IMAGE_DATA")
+        box.progress(factor=progress.share, text=f"{progress.share:.0%} {progress.stage}")
+        box.label(text=progress.text)
+        icon = gallery.progress_icon(progress.preview)
+        if icon:
+            box.template_icon(icon_value=icon, scale=7.0)
+        box.operator(self._cancel, icon="X")
