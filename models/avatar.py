@@ -6,6 +6,7 @@ function of request and packages: no state survives a frame.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -140,6 +141,18 @@ class AvatarRenderer:
         largest = int(manifest.architecture.get("largest_crop", MAX_SIZE))
         return cls(body, texture, dresser, digest, largest_crop=largest)
 
+    def wearing(self, texture: Tensor) -> AvatarRenderer:
+        """Return what renders the same body with another texture of the same dresser.
+
+        Only the texture's pyramid is built anew; all else is shared.
+
+        Args:
+            texture: (C, S, S).
+        """
+        other = copy.copy(self)
+        other.chain = MipChain.build(texture.float())
+        return other
+
     @torch.inference_mode()
     def render(
         self, body: PosedBody, camera: Camera, passes: Sequence[str] = RENDER_PASSES
@@ -269,15 +282,17 @@ def place(
     """
     frame = empty_frame(camera, passes)
     target, source = _overlap(crop, camera.width, camera.height)
+    rgba = _resized(painted.rgba, crop)
     if "rgba" in frame:
-        frame["rgba"][target] = image_bytes(_resized(painted.rgba, crop))[source]
+        frame["rgba"][target] = image_bytes(rgba)[source]
     if "masks" in frame:
         frame["masks"][target] = image_bytes(_resized(painted.masks, crop))[source]
     if "depth" in frame:
         depth = filled_depth(painted.depth)
-        depth = torch.where(painted.rgba[:, 3] > 0.5 / 255.0, depth, torch.inf)
         if crop.side != crop.size:
             depth = functional.interpolate(depth[None], size=(crop.side, crop.side))[0]
+        # By the alpha that the frame gets: the two say the same of every pixel.
+        depth = torch.where(rgba[:, 3] > 0.5 / 255.0, depth, torch.inf)
         frame["depth"][target] = depth[0].cpu().numpy()[source]
     return frame
 

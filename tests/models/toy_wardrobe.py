@@ -78,10 +78,13 @@ def toy_networks(body: Body | None = None, seed: int = 0) -> ToyNetworks:
                 parameter.fill_(0.05)
             if name.endswith("colour.conv.weight"):
                 parameter.mul_(0.3)
+    dresser = Dresser(DRESSER_CONFIG)
+    # Nothing off the body, which is covered anyway.
+    torch.nn.init.constant_(dresser.enlarger.mask_head[-1].bias, -6.0)
     space = WardrobeSpace.of(torch.randn(9, GENERATOR.style), names=("first", "second"))
     return ToyNetworks(
         generator.eval(),
-        Dresser(DRESSER_CONFIG).eval(),
+        dresser.eval(),
         PhotoEncoder(ENCODER, space.mean).eval(),
         Discriminator(FACE).eval(),
         space,
