@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from blender_addon.contract.camera import Camera
 
 
+GROUND = 200
+"""Grey behind what is transparent, in pictures without alpha."""
+
+
 def empty_frame(camera: Camera, passes: Sequence[str]) -> dict[str, NDArray[Any]]:
     """Return a frame in which nothing is, by pass.
 
@@ -43,6 +47,12 @@ def image_bytes(image: Tensor) -> NDArray[np.uint8]:
     """Turn (1, C, H, W) in 0…1 into (H, W, C) uint8."""
     scaled = image[0].permute(1, 2, 0).mul(255.0).add_(0.5).clamp_(0.0, 255.0)
     return scaled.to(torch.uint8).contiguous().cpu().numpy()
+
+
+def over_grey(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return a premultiplied image (H, W, 4) before grey, (H, W, 3) uint8."""
+    through = (255 - rgba[..., 3:].astype(np.float32)) / 255.0
+    return np.rint(rgba[..., :3] + through * GROUND).clip(0, 255).astype(np.uint8)
 
 
 def filled_depth(depth: Tensor) -> Tensor:

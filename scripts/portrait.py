@@ -23,6 +23,7 @@ from blender_addon.contract.portraits import (
     Source,
     portrait_id,
 )
+from models.frame import over_grey
 from models.package import DEFAULT_LIBRARY, MANIFEST_FILE, find_package, read_manifest
 from models.portrait import VIEW_DISTANCE, VIEW_HALF, PortraitRenderer, view_camera
 from models.portrait_networks import shared_heads, shared_painter
@@ -31,8 +32,6 @@ from models.portrait_package import Portrait, write_portrait
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-GROUND = 200
-"""Grey behind what is transparent."""
 PREVIEW_SIZE = 256
 LICENCE = "CC0-1.0"
 _RATE = 24
@@ -254,12 +253,6 @@ def _straight(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
     alpha = rgba[..., 3:].astype(np.float32)
     colour = np.rint(rgba[..., :3] * 255.0 / np.maximum(alpha, 1.0)).clip(0, 255)
     return np.concatenate([colour.astype(np.uint8), rgba[..., 3:]], axis=2)
-
-
-def over_grey(rgba: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a premultiplied image (H, W, 4) before grey, (H, W, 3) uint8."""
-    through = (255 - rgba[..., 3:].astype(np.float32)) / 255.0
-    return np.rint(rgba[..., :3] + through * GROUND).clip(0, 255).astype(np.uint8)
 
 
 def _write_film(pictures: list[NDArray[np.uint8]], out: Path) -> None:

@@ -19,6 +19,7 @@ from blender_addon.contract.camera import Camera
 from blender_addon.contract.errors import BadParameter
 from blender_addon.contract.labels import check_labels, labels_to_colors
 from blender_addon.contract.portraits import PortraitLook, PortraitRender, portrait_id
+from models.frame import over_grey
 from models.onnx_parser import OnnxFaceParser, Order
 from models.package import DEFAULT_LIBRARY, MANIFEST_FILE, find_package, read_manifest
 from models.portrait import PortraitRenderer
@@ -26,7 +27,6 @@ from models.portrait_fit import PortraitFitSettings, iterate_portrait_fit
 from models.portrait_networks import shared_heads, shared_painter
 from models.portrait_package import Portrait, write_portrait
 from models.portrait_parser import NetworkParser
-from scripts.portrait import over_grey
 
 if TYPE_CHECKING:
     from collections.abc import Generator

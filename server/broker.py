@@ -34,6 +34,7 @@ from server import envelope
 from server.cache import WORTH_KEEPING_SECONDS, ResultCache, cache_key, renamed_reply
 from server.jobs import Job, JobQueue
 from server.light import LightOperations
+from server.operation import dependencies
 from server.pool import WorkerHandle, WorkerPool, describe
 from server.sockets import LoopSocket
 
@@ -205,8 +206,7 @@ class Broker:
             arrived=now,
         )
         if operation.model:
-            model = fields.parse_model_id(request, operation.model)
-            job.digest = self._library.digest(model)
+            job.digest = self._library.digest(*dependencies(operation, self._library, request))
             job.cache_key = cache_key(request, contents[1:], job.digest)
         return job
 

@@ -5,6 +5,7 @@ Needs no torch: the broker lists packages with it, workers learn from it that on
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from dataclasses import dataclass
@@ -74,14 +75,21 @@ class Library:
         """Return the folder that holds a package, or that would hold it in the first library."""
         return find_package(self.folders, model)
 
-    def digest(self, model: str) -> str:
-        """Return the digest of a package and of all it requires: what its renders depend on.
+    def digest(self, model: str, *others: str) -> str:
+        """Return the digest of packages and of all they require: what renders depend on.
+
+        Args:
+            model: id of a package.
+            others: ids of further ones.
 
         Raises:
             UnknownModel: it or a package that it requires is missing.
             PackageDamaged: a model.json is not valid.
         """
-        return full_digest(model, self.manifest)
+        digests = [full_digest(each, self.manifest) for each in (model, *others)]
+        if not others:
+            return digests[0]
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()[:16]
 
     def manifests(self) -> list[Manifest]:
         """Return all valid packages by id; damaged ones are logged and left out."""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
+from blender_addon.contract.fields import parse_model_id
 from blender_addon.contract.wire import Arrays, Reply, Request
 from server.storage import Storage
 
@@ -85,6 +86,8 @@ class Operation:
         call: the function.
         model: the parameter that names the model package which the answer is a pure function of,
             beside the request; its answers are cached. Empty: never cached.
+        also: the ids of all packages that the answer depends on, where that is more than `model`;
+            run by the broker.
         max_batch: how many requests one `Predict` call may get.
     """
 
@@ -92,7 +95,20 @@ class Operation:
     kind: Literal["light", "predict", "steps"]
     call: Callable[..., Any]
     model: str = ""
+    also: Callable[[Library, Request], Sequence[str]] | None = None
     max_batch: int = 1
+
+
+def dependencies(operation: Operation, library: Library, request: Request) -> Sequence[str]:
+    """Return the ids of the packages that an operation's answer depends on.
+
+    Raises:
+        BadParameter: the request names none, or what is no id.
+        UnknownModel: one is missing.
+    """
+    if operation.also is not None:
+        return operation.also(library, request)
+    return [parse_model_id(request, operation.model)]
 
 
 @dataclass(frozen=True)

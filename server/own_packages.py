@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from blender_addon.contract.errors import BadParameter, UnknownModel
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from models.package import Manifest
     from server.operation import Context
 
@@ -47,3 +53,21 @@ def made_before(
             field=field,
         )
     return None
+
+
+def request_digest(
+    params: Mapping[str, Any], arrays: Mapping[str, np.ndarray[Any, Any]], models: str
+) -> str:
+    """Return what names the work: asked again after a lost worker, it is answered at once.
+
+    Args:
+        params: of the request; whether an older package may be replaced does not count.
+        arrays: of the request.
+        models: digest of the packages that do the work.
+    """
+    words = json.dumps([{**params, "replace": None}, models], sort_keys=True)
+    hashed = hashlib.sha256(words.encode())
+    for name, array in sorted(arrays.items()):
+        hashed.update(f"{name} {array.shape}".encode())
+        hashed.update(np.ascontiguousarray(array).tobytes())
+    return hashed.hexdigest()

@@ -19,6 +19,7 @@ import torch
 from blender_addon.contract.errors import TrainingError
 from blender_addon.contract.versions import PACKAGE_FORMAT, PACKAGE_FORMAT_DELTA
 from models.avatar import AvatarRenderer
+from models.avatar_preview import preview, side_by_side
 from models.crop import MAX_SIZE, MULTIPLE
 from models.dresser import Dresser, DresserConfig
 from models.dresser_delta import delta_of, is_in_delta, moved_outside
@@ -35,7 +36,6 @@ from training.checkpoint import load_checkpoint
 from training.dressing_data import People
 from training.dressing_model import DressingModel, average_state
 from training.dressing_training import RECIPE_FILE
-from training.preview import preview, side_by_side
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

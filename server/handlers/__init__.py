@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from blender_addon.contract.errors import SetupError
-from server.handlers import avatar, body, capture, library, portrait, portrait_fit, training
+from server.handlers import (
+    avatar,
+    body,
+    capture,
+    library,
+    portrait,
+    portrait_fit,
+    training,
+    wardrobe,
+)
 
 if TYPE_CHECKING:
     from server.operation import Context
@@ -14,6 +23,7 @@ OPERATIONS = (
     *library.OPERATIONS,
     *body.OPERATIONS,
     *avatar.OPERATIONS,
+    *wardrobe.OPERATIONS,
     *portrait.OPERATIONS,
     *portrait_fit.OPERATIONS,
     *capture.OPERATIONS,
@@ -30,7 +40,7 @@ def prepare(context: Context) -> None:
     import torch
 
     # Slow to import: now, not in a request.
-    import models.avatar  # pyright: ignore[reportUnusedImport]
+    import models.avatar_look  # pyright: ignore[reportUnusedImport]
     import models.portrait  # pyright: ignore[reportUnusedImport]  # noqa: F401
     from models.memory import keep_freed_memory
 

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 
 def list_models(context: Context, _request: Request) -> Answer:
-    """Return params models: a list of {id, kind, name, digest, licence}, avatars also body, betas.
+    """Return params models: a list of {id, kind, name, digest, licence}.
+
+    Avatars and wardrobes also have body and dresser, avatars betas and, if one made them, wardrobe.
 
     A package whose requirements are missing has the digest "" and says why in `problem`.
     """
@@ -49,8 +51,11 @@ def _row(context: Context, manifest: Manifest) -> dict[str, Any]:
         row["digest"] = context.library.digest(manifest.id)
     except ModelError as error:
         row |= {"digest": "", "problem": error.cause}
-    if "body" in manifest.requirements:
-        row["body"] = manifest.requirements["body"]
+    for role in ("body", "dresser"):
+        if role in manifest.requirements:
+            row[role] = manifest.requirements[role]
+    if "wardrobe" in manifest.architecture:
+        row["wardrobe"] = str(manifest.architecture["wardrobe"])
     betas = manifest.architecture.get("betas")
     if isinstance(betas, list):
         row["betas"] = betas

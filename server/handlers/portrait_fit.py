@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 import time
 from typing import TYPE_CHECKING, Any
@@ -15,7 +14,7 @@ from blender_addon.contract.portrait_requests import parse_portrait_fit
 from blender_addon.contract.portraits import FIT_STAGES, PORTRAIT_FIT
 from server.handlers.portrait import loaded_parser, loaded_portrait
 from server.operation import Answer, Context, Operation, Progress
-from server.own_packages import made_before
+from server.own_packages import made_before, request_digest
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -44,7 +43,7 @@ def fit(context: Context, request: Request) -> Generator[Progress, None, Answer]
     """
     asked = parse_portrait_fit(request)
     portrait = loaded_portrait(context, asked.portrait)
-    digest = _digest(asked, portrait.digest)
+    digest = request_digest(*asked.to_wire(), portrait.digest)
     made = made_before(
         context, asked.id, digest, what="portrait", field="id", replace=asked.replace
     )
@@ -139,17 +138,6 @@ def _answer(context: Context, portrait: str) -> Answer:
         "distance": float(manifest.metrics["distance"]),
     }
     return Answer(params=params, arrays=arrays)
-
-
-def _digest(asked: PortraitFit, networks: str) -> str:
-    """Return what names the work: asked again after a lost worker, it is answered at once."""
-    params, arrays = asked.to_wire()
-    words = json.dumps([params | {"replace": None}, networks], sort_keys=True)
-    hashed = hashlib.sha256(words.encode())
-    for name, array in sorted(arrays.items()):
-        hashed.update(f"{name} {array.shape}".encode())
-        hashed.update(np.ascontiguousarray(array).tobytes())
-    return hashed.hexdigest()
 
 
 OPERATIONS = (Operation(name=PORTRAIT_FIT, kind="steps", call=fit),)

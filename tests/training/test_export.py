@@ -12,6 +12,7 @@ import torch
 
 from blender_addon.contract.errors import TrainingError
 from models.avatar import AvatarRenderer
+from models.avatar_preview import preview_pose
 from models.dresser_delta import delta_in
 from models.package import load_arrays, read_manifest
 from training.captures import Capture
@@ -27,7 +28,6 @@ from training.dressing_training import DressingTraining
 from training.export import export_dressing, read_run, renderer, write_packages
 from training.fit_refinement import export_fits
 from training.plain_texture import write_plain_texture
-from training.preview import preview_pose
 
 from .toy_people import BODY_ID, write_toy_capture
 
