@@ -45,7 +45,7 @@ class Manifest:
     """The content of model.json.
 
     Attributes:
-        kind: "body", "dresser" or "avatar".
+        kind: "body", "dresser", "avatar", "wardrobe", "sof", "siw", "portrait" or "parser".
         id: name of the package's folder; letters, digits, "-", "_" and ".".
         name: what people read.
         licence: SPDX identifier.

@@ -23,8 +23,11 @@ BUDGETS = {
     "siw": 24.0,
     "portrait": 0.2,
     "parser": 4.0,
+    "wardrobe": 45.0,
 }
 """Megabytes per kind of package, without previews of the documentation."""
+NOT_SHIPPED = {"wardrobe"}
+"""Kinds that have a budget before the library has one."""
 
 
 def tracked_files() -> list[Path]:
@@ -100,7 +103,9 @@ def test_packages_of_a_kind_keep_their_size_budget(kind):
     from models.package import list_packages
 
     packages = [m for m in list_packages(LIBRARY) if m.kind == kind]
-    assert packages, f"the library ships no {kind}"
+    assert bool(packages) != (kind in NOT_SHIPPED), (
+        f"the library ships no {kind}, or NOT_SHIPPED lies"
+    )
     for manifest in packages:
         size = sum(p.stat().st_size for p in (LIBRARY / manifest.id).iterdir()) / MEGABYTE
         assert size <= BUDGETS[kind], manifest.id
