@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from training.dressing_model import chain_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from models.stylegan2 import ToColour
     from training.wardrobe.data import Batch
     from training.wardrobe.recipe import WardrobeRecipe
 
@@ -40,6 +41,9 @@ class WardrobeModel(nn.Module):
             self.dresser = Dresser(recipe.dresser)
             if recipe.optimiser.equalised:
                 equalise(self.dresser)
+            with torch.no_grad():
+                for block in self.generator.blocks:
+                    cast("ToColour", block.colour).conv.weight.mul_(recipe.optimiser.first_colours)
             codes = torch.randn(people, recipe.generator.style) * recipe.codes.deviation
         self.codes = nn.Parameter(codes)
         self.generator.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]

@@ -157,6 +157,9 @@ class WardrobeOptimiser:
         image_dresser_rate: of R in the image stage.
         beta1: decay of the first moment; the discriminators' is always 0.
         beta2: decay of the second moment.
+        average_every: steps between updates of the running average.
+        first_colours: the first values of G's colour layers are multiplied by this. Unit ones,
+            StyleGAN2's, begin with gaudy textures that a supervised stage must first unlearn.
         equalised: whether R's layers learn at equalised rates, as the other networks do by
             construction: rate / √fan-in, from first values N(0, 1 / fan-in).
         clip: largest norm of each network's gradient in the first two stages; 0 is no limit.
@@ -180,6 +183,8 @@ class WardrobeOptimiser:
     image_dresser_rate: float = 1e-3
     beta1: float = 0.0
     beta2: float = 0.99
+    average_every: int = 1
+    first_colours: float = 1.0
     equalised: bool = True
     clip: float = 0.0
     average_images: float = 10_000

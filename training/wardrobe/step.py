@@ -90,7 +90,7 @@ class WardrobeStep:
         else:
             return self._against(batch.to(self.device), step, steps_of_stage, random)
         values = self._improve(parts, step, self._scales(1.0, 0.0), self.recipe.optimiser.clip)
-        self._follow(seen)
+        self._follow(seen, step)
         return values
 
     def begin_stage(self) -> None:
@@ -135,7 +135,7 @@ class WardrobeStep:
             parts["codes"] = self.code_loss(self.model.codes[list(batch.people)[: drawn.paired]])
         values = self._improve(parts, step, self._scales(kept, adversarial.weight_at(seen)))
         values |= adversarial.learn(drawn, batch, step)
-        self._follow(batch.shape[0])
+        self._follow(batch.shape[0], step)
         return values
 
     def _fade_in(self, progress: float) -> None:
@@ -189,13 +189,16 @@ class WardrobeStep:
             "codes": self.recipe.codes.pull,
         }
 
-    def _follow(self, seen: int) -> None:
+    def _follow(self, seen: int, step: int) -> None:
         self.images += seen
+        every = self.recipe.optimiser.average_every
+        if step % every:
+            return
         optimiser = self.recipe.optimiser
         half_life = optimiser.average_images
         if optimiser.average_ramp:
             half_life = min(half_life, optimiser.average_ramp * self.images + 1.0)
-        follow(self.average, self.model, decay_of_half_life(seen, half_life))
+        follow(self.average, self.model, decay_of_half_life(seen * every, half_life))
 
     def _adam(self) -> torch.optim.Adam:
         optimiser = self.recipe.optimiser
