@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from models.dresser import grown
 from models.stylegan2 import EqualConv2d, activate
-from models.stylegan2_discriminator import Discriminator, minibatch_deviation
+from models.stylegan2_discriminator import Discriminator, DiscriminatorConfig, minibatch_deviation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,8 +32,10 @@ class GrowingDiscriminator(Discriminator):
         earlier: the colour layer of the smaller discriminator, once it has grown.
     """
 
-    fade = 1.0
-    earlier: EqualConv2d | None = None
+    def __init__(self, config: DiscriminatorConfig | None = None) -> None:
+        super().__init__(config)
+        self.fade = 1.0
+        self.earlier: EqualConv2d | None = None
 
     def grow(self, state: Mapping[str, Tensor]) -> bool:
         """Take over a discriminator of the same size or of half of it.
@@ -58,8 +60,7 @@ class GrowingDiscriminator(Discriminator):
                 continue
             values[_moved(name, "blocks.", 1)] = value
         self.load_state_dict(values)
-        config = self.config
-        self.earlier = EqualConv2d(config.channels, config.width(config.size // 2), 1)
+        self.earlier = self._colour_layer()
         self.earlier.load_state_dict(
             {
                 name.removeprefix("from_colour."): value
@@ -67,16 +68,18 @@ class GrowingDiscriminator(Discriminator):
                 if name.startswith("from_colour.")
             }
         )
-        self.earlier.to(next(self.parameters()).device)
         self.fade = 0.0
         return True
+
+    def _colour_layer(self) -> EqualConv2d:
+        config = self.config
+        layer = EqualConv2d(config.channels, config.width(config.size // 2), 1)
+        return layer.to(self.from_colour.weight.device)
 
     def expect(self, state: Mapping[str, Tensor], prefix: str) -> None:
         """Make room for a state of a discriminator that has grown."""
         if any(name.startswith(f"{prefix}earlier.") for name in state) and self.earlier is None:
-            config = self.config
-            self.earlier = EqualConv2d(config.channels, config.width(config.size // 2), 1)
-            self.earlier.to(next(self.parameters()).device)
+            self.earlier = self._colour_layer()
 
     def forward(self, images: Tensor) -> Tensor:
         """Return unbounded scores (B, 1) of images (B, channels, size, size), −1…1."""

@@ -186,18 +186,37 @@ class WardrobeTraining:
 
     def look(self, report: Report | None = None) -> dict[str, float]:
         """Measure held-out frames and drawn people, and show them; returns the figures."""
-        if self.looker is None:
-            self.looker = Looker(self.crowd, self.recipe.seed)
         model = self.stepper.average.eval()
         if self.stage_name == "texture":
             figures, picture = self._look_at_textures(model)
         else:
-            figures, picture = self.looker.figures(model), self.looker.grid(model)
+            looker = self._looking()
+            figures, picture = looker.figures(model), looker.grid(model)
         if report is not None:
             self._looked_at = (self.stand.step, self.stand.stage)
             report.scalars(self.stand.step, figures | {"minutes": self.stand.seconds / 60.0})
             report.grid(self.stand.step, picture)
         return figures
+
+    def looked_at_images(self) -> dict[str, float]:
+        """Return the figures of rendered people, whatever the stage."""
+        return self._looking().figures(self.stepper.average.eval())
+
+    def run_steps(self, count: int, history: list[float]) -> None:
+        """Train for so many steps and save; add their losses to a history."""
+        for _ in range(count):
+            name = self._advance()
+            if name is None:
+                return
+            running = RunningStage(self, name)
+            history.append(running.make(running.batch_of(running.step))["loss"])
+            running.step += 1
+            running.save()
+
+    def _looking(self) -> Looker:
+        if self.looker is None:
+            self.looker = Looker(self.crowd, self.recipe.seed)
+        return self.looker
 
     @property
     def has_looked(self) -> bool:
