@@ -8,6 +8,7 @@ known: `dressform --help` stays fast and needs no torch.
 from __future__ import annotations
 
 import importlib
+import json
 import os
 import sys
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ class Command:
 
     function: str
     summary: str
+    several: bool = False
+    """Whether the words before the first option are one list: its first parameter."""
 
 
 COMMANDS: dict[str, Command] = {
@@ -62,6 +65,10 @@ COMMANDS: dict[str, Command] = {
     ),
     "train wardrobe": Command(
         "training.wardrobe.command:train_wardrobe", "train the wardrobe of people to be drawn"
+    ),
+    "train photo-encoder": Command(
+        "training.wardrobe.encoder:train_photo_encoder",
+        "train what reads its codes from photographs",
     ),
     "train uv-alone": Command(
         "training.uv_alone:train_uv_alone", "train the baseline that has no texture"
@@ -107,7 +114,26 @@ COMMANDS: dict[str, Command] = {
     "evaluate portrait-looks": Command(
         "training.portrait_looks:show_portrait_looks", "paint sheets of portraits to look at"
     ),
+    "evaluate wardrobe": Command(
+        "training.wardrobe.evaluation:evaluate_wardrobe", "measure the people that are drawn"
+    ),
+    "evaluate fit": Command(
+        "training.wardrobe.fit_evaluation:evaluate_fit", "measure avatars made from one photograph"
+    ),
+    "evaluate fit-ablations": Command(
+        "training.wardrobe.fit_ablations:evaluate_fit_ablations",
+        "fit without each term in turn, with two encoders, and compare",
+    ),
     "evaluate siw": Command("training.siw_evaluation:evaluate_siw", "measure painted portraits"),
+    "avatar sample": Command("scripts.avatar:sample_people", "draw people by chance"),
+    "avatar blend": Command("scripts.avatar:blend_people", "make somebody between two people"),
+    "avatar redress": Command(
+        "scripts.avatar:redress_person", "give somebody parts of somebody else"
+    ),
+    "avatar save": Command("scripts.avatar:save_person", "keep a look as an avatar"),
+    "avatar fit": Command(
+        "scripts.avatar_fit:fit_photographs", "make an avatar of photographs", several=True
+    ),
     "portrait sample": Command(
         "scripts.portrait:sample_portraits", "draw portraits by chance, to choose from"
     ),
@@ -166,6 +192,8 @@ def _run(name: str, rest: list[str]) -> int:
 
     module, function = COMMANDS[name].function.split(":")
     target: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    if COMMANDS[name].several:
+        rest = _listed(rest)
     try:
         outcome = jsonargparse.auto_cli(
             target,
@@ -191,6 +219,12 @@ def _underscored(word: str) -> str:
         return word
     option, equals, value = word.partition("=")
     return "--" + option[2:].replace("-", "_") + equals + value
+
+
+def _listed(words: list[str]) -> list[str]:
+    """Join the words before the first option to one that jsonargparse reads as a list."""
+    count = next((k for k, word in enumerate(words) if word.startswith("-")), len(words))
+    return [json.dumps(words[:count]), *words[count:]] if count else words
 
 
 def _overview() -> str:

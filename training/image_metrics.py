@@ -6,7 +6,7 @@ Images are float arrays in 0…1, sRGB, composited over neutral grey before they
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from skimage.metrics import structural_similarity
@@ -94,6 +94,25 @@ def ssim(one: NDArray[np.floating], other: NDArray[np.floating]) -> float:
         use_sample_covariance=False,
     )
     return float(value)  # pyright: ignore[reportArgumentType]
+
+
+def ssim_over(
+    one: NDArray[np.floating], other: NDArray[np.floating], where: NDArray[np.bool_]
+) -> float:
+    """Return the mean over chosen pixels (H, W) of the structural similarity; NaN without any."""
+    if min(one.shape[:2]) < 11 or not where.any():
+        return float("nan")
+    found: Any = structural_similarity(
+        one.astype(np.float64),
+        other.astype(np.float64),
+        data_range=1.0,
+        channel_axis=2,
+        gaussian_weights=True,
+        sigma=1.5,
+        use_sample_covariance=False,
+        full=True,
+    )
+    return float(found[1][where].mean())
 
 
 def iou(predicted: NDArray[np.floating], true: NDArray[np.floating]) -> float:
