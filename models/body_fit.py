@@ -52,13 +52,16 @@ GUESSED_FOCAL = 1.3
 """Focal length over the photograph's longer side when nobody knows it: a lens of 47 mm."""
 LEAST_SEEN = 4.0
 """Sum of the landmarks' weights below which there is nobody to fit."""
-_CONTOUR_VERTICES = 1600
+_CONTOUR_CELL = 0.03
+"""Metres between the vertices that are compared with the contour."""
 _STEPS_AT_ONCE = 3
 _TORSO = [
     LANDMARK_INDEX[f"{side}_{name}"]
     for name in ("shoulder", "hip", "ear")
     for side in ("left", "right")
 ]
+_GROUPS = {"root": 2, "pose": 3, "shape": 4}
+"""How many of root, pelvis, pose and betas each stage moves."""
 _FLIP = np.diag([1.0, -1.0, -1.0])
 _LIMIT_SPREAD = 0.05
 _UPRIGHT_SPREAD = 0.3
@@ -185,8 +188,7 @@ class _Fit:
         self._view, self._seen, self._recipe, self._focal = view, seen, recipe, focal
         self._body = body
         self._points = landmark_points(body)
-        every = max(len(body.v_template) // _CONTOUR_VERTICES, 1)
-        outline = torch.arange(0, len(body.v_template), every)
+        outline = _spread_vertices(body)
         self._part = part_of(body, torch.cat([self._points.vertices, outline]))
         self._outline = slice(len(self._points.vertices), len(self._points.vertices) + len(outline))
         self._prior = pose_prior()
@@ -203,14 +205,14 @@ class _Fit:
 
     def optimise(self, stage: str, steps: int) -> Generator[float]:
         """Move a stage's parameters; yields the cost of the best hypothesis."""
-        free = {"root": [self._root], "pose": [self._root, self._pose]}.get(
-            stage, [self._root, self._pose, self._betas]
-        )
+        rate = self._recipe.rate
         groups = [
-            {"params": free, "lr": self._recipe.rate},
-            {"params": [self._pelvis], "lr": self._recipe.rate / 2},
-        ]
-        parameters = [*free, self._pelvis]
+            {"params": [self._root], "lr": rate},
+            {"params": [self._pelvis], "lr": rate / 2},
+            {"params": [self._pose], "lr": rate},
+            {"params": [self._betas], "lr": 2 * rate},
+        ][: _GROUPS[stage]]
+        parameters = [value for group in groups for value in group["params"]]
         for value in parameters:
             value.requires_grad_()
         optimiser = torch.optim.Adam(groups)
@@ -224,7 +226,7 @@ class _Fit:
             self._cost = cost.detach()
             yield float(self._cost.min())
         for value in parameters:
-            value.requires_grad_(requires_grad=False)
+            value.requires_grad_(False)
 
     def choose(self) -> None:
         """Keep the best hypothesis."""
@@ -349,6 +351,13 @@ class _Fit:
         # Seen from the side, a wrong hypothesis may have no sensible distance.
         found[:, 2] = found[:, 2].clamp(0.4, 100.0)
         return found * torch.tensor([1.0, -1.0, -1.0])
+
+
+def _spread_vertices(body: Body) -> Tensor:
+    """Return indices of vertices spread evenly over the body: meshes are dense at face and hands."""
+    cells = (body.v_template / _CONTOUR_CELL).round().numpy().astype(np.int64)
+    _, first = np.unique(cells, axis=0, return_index=True)
+    return torch.from_numpy(np.sort(first))
 
 
 def _vertex_counts(body: Body, seen: Seen) -> Tensor:

@@ -194,7 +194,8 @@ def _contour(mask: NDArray[np.float32]) -> tuple[Tensor, Tensor, float]:
     step = max(1, max(mask.shape) // 256)
     inside = mask[step // 2 :: step, step // 2 :: step] > 0.5
     distance = np.asarray(ndimage.distance_transform_edt(~inside), np.float32) * step
-    edge = inside & ~ndimage.binary_erosion(inside, border_value=1)
+    eroded = np.asarray(ndimage.binary_erosion(inside, border_value=1), bool)
+    edge = inside & ~eroded
     y, x = np.nonzero(edge)
     if len(x) > CONTOUR_POINTS:
         chosen = np.linspace(0, len(x) - 1, CONTOUR_POINTS).astype(int)

@@ -207,7 +207,7 @@ def read_person_view(path: Path, image: NDArray[np.uint8]) -> PersonView:
         BadPersonView: names the field that is missing or wrong.
     """
     height, width = image.shape[:2]
-    fields = _read_fields(path)
+    fields = read_fields(path)
     if "landmarks" not in fields:
         raise BadPersonView(f"{path}: landmarks is missing", field="landmarks")
     landmarks, visibility = _landmarks(fields["landmarks"], path)
@@ -217,14 +217,14 @@ def read_person_view(path: Path, image: NDArray[np.uint8]) -> PersonView:
             raise BadPersonView(f"{path}: mask must be a file beside it", field="mask")
         mask = read_photograph(path.parent / mask).image.mean(axis=2) / 255.0
     elif mask is not None:
-        mask = _numbers(mask, "mask", path)
+        mask = read_numbers(mask, "mask", path)
         mask = mask / 255.0 if mask.max(initial=0.0) > 1.0 else mask
     return PersonView(
         width=width,
         height=height,
         landmarks=landmarks,
         visibility=visibility,
-        world=None if world is None else _numbers(world, "world", path),
+        world=None if world is None else read_numbers(world, "world", path),
         mask=None if mask is None else mask.astype(np.float32),
     )
 
@@ -328,7 +328,12 @@ def _resized(view: PersonView, width: int, height: int) -> PersonView:
     )
 
 
-def _read_fields(path: Path) -> dict[str, Any]:
+def read_fields(path: Path) -> dict[str, Any]:
+    """Return the fields of a .json object or of an .npz without objects, unchecked.
+
+    Raises:
+        BadPersonView: it is neither, or cannot be read.
+    """
     try:
         if path.suffix == ".json":
             fields = json.loads(path.read_text(encoding="utf-8"))
@@ -353,12 +358,12 @@ def _landmarks(value: Any, path: Path) -> tuple[NDArray[np.float32], NDArray[np.
                     f"use some of: {', '.join(LANDMARK_NAMES)}",
                     field="landmarks",
                 )
-            numbers = _numbers(point, f"landmarks.{name}", path)
+            numbers = read_numbers(point, f"landmarks.{name}", path)
             if numbers.shape not in ((2,), (3,)):
                 raise BadPersonView(f"{path}: landmarks.{name} must be x, y and maybe visibility")
             table[LANDMARK_INDEX[name]] = [*numbers[:2], numbers[2] if len(numbers) == 3 else 1.0]
         return table[:, :2], table[:, 2]
-    table = _numbers(value, "landmarks", path)
+    table = read_numbers(value, "landmarks", path)
     if table.ndim != 2 or table.shape[0] != len(LANDMARK_NAMES) or table.shape[1] not in (2, 3):
         raise BadPersonView(
             f"{path}: landmarks has the shape {table.shape}, not (33, 2) or (33, 3)",
@@ -368,7 +373,12 @@ def _landmarks(value: Any, path: Path) -> tuple[NDArray[np.float32], NDArray[np.
     return table[:, :2], seen
 
 
-def _numbers(value: Any, field: str, path: Path) -> NDArray[np.float32]:
+def read_numbers(value: Any, field: str, path: Path) -> NDArray[np.float32]:
+    """Return a field's value as numbers.
+
+    Raises:
+        BadPersonView: it is something else.
+    """
     try:
         return np.asarray(value, np.float32)
     except (TypeError, ValueError) as error:

@@ -39,10 +39,6 @@ _SHAPES = {"nose": 13, "right_mouth": 31, "left_mouth": 37, "right_eye_outer": 1
            "right_eye_inner": 22, "left_eye_inner": 25, "left_eye_outer": 28}  # fmt: skip
 """Face landmarks of SMPL-X files: the 51 inner ones of the usual 68, from the brows on."""
 
-HIP_SPREAD = 1.35
-"""How much further apart than the body's hip joints the hips of photographs' landmarks are: they
-are marked where the thigh meets the flank. Measured by `evaluate body-fit` on known bodies."""
-
 
 class LandmarkPoints(NamedTuple):
     """Where landmarks lie: sums of joints and of vertices.
@@ -73,10 +69,6 @@ def landmark_points(body: Body) -> LandmarkPoints:
     for side in ("left", "right"):
         for part, joint in _JOINTS.items():
             joints[LANDMARK_INDEX[f"{side}_{part}"], JOINT_INDEX[f"{side}_{joint}"]] = 1.0
-        other = "right" if side == "left" else "left"
-        hip = LANDMARK_INDEX[f"{side}_hip"]
-        joints[hip, JOINT_INDEX[f"{side}_hip"]] = (1 + HIP_SPREAD) / 2
-        joints[hip, JOINT_INDEX[f"{other}_hip"]] = (1 - HIP_SPREAD) / 2
         for part in ("eye_inner", "eye", "eye_outer"):
             index = LANDMARK_INDEX[f"{side}_{part}"]
             joints[index, JOINT_INDEX[f"{side}_eye_smplhf"]] = 1.0
