@@ -83,6 +83,9 @@ COMMANDS: dict[str, Command] = {
         "training.sof_round_two:train_sof_round_two", "add heads of single label maps to it"
     ),
     "export parser": Command("training.parser_export:export_parser", "write a parser as a package"),
+    "export wardrobe": Command(
+        "training.wardrobe.export:export_wardrobe", "write a wardrobe and its dresser as packages"
+    ),
     "export siw": Command("training.siw_export:export_siw", "write a painter as a package"),
     "export sof": Command("training.sof_export:export_sof", "write a field of heads as a package"),
     "export dressing": Command("training.export:export_dressing", "write a training's packages"),
@@ -123,6 +126,10 @@ COMMANDS: dict[str, Command] = {
     "evaluate fit-ablations": Command(
         "training.wardrobe.fit_ablations:evaluate_fit_ablations",
         "fit without each term in turn, with two encoders, and compare",
+    ),
+    "evaluate body-fit": Command(
+        "training.wardrobe.body_fit_evaluation:evaluate_body_fit",
+        "measure body fits of known people",
     ),
     "evaluate siw": Command("training.siw_evaluation:evaluate_siw", "measure painted portraits"),
     "avatar sample": Command("scripts.avatar:sample_people", "draw people by chance"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,13 +12,17 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from blender_addon.contract.errors import CaptureError, TrainingError
-from models.dresser import DresserConfig
+from models.dresser import Dresser, DresserConfig
+from models.dresser_package import load_dresser
 from models.stylegan2_discriminator import DiscriminatorConfig
 from models.texture_generator import TextureGeneratorConfig
+from models.wardrobe_package import load_wardrobe
 from training.wardrobe.command import train_wardrobe
 from training.wardrobe.data import Crowd
+from training.wardrobe.export import export_wardrobe
 from training.wardrobe.growth import GrowingDiscriminator
 from training.wardrobe.losses import ImageTransforms
+from training.wardrobe.model import WardrobeModel  # noqa: TC001
 from training.wardrobe.recipe import (
     WardrobeAdversaries,
     WardrobeCodes,
@@ -264,3 +269,35 @@ def test_a_training_without_an_end_or_without_pairs_is_refused(crowd, tmp_path):
     alone = replace(QUICK, data=replace(QUICK.data, frames=1))
     with pytest.raises(TrainingError, match="two frames"):
         WardrobeTraining(alone, crowd, tmp_path, CPU)
+
+
+def test_exported_run_is_a_wardrobe_whose_people_are_rendered(folder, crowd, tmp_path, capsys):
+    training = WardrobeTraining(QUICK, crowd, tmp_path / "run", CPU)
+    training.start(None)
+    training.run()
+    captures = sorted(folder.glob("capture-*"))
+    assert export_wardrobe(tmp_path / "run", captures, folder) == 0
+    assert "directions:" in capsys.readouterr().out
+    wardrobe = load_wardrobe(folder, "wardrobe-people")
+    assert wardrobe.face is not None
+    assert len(wardrobe.directions) == 2, "three people differ in two directions"
+    dresser = load_dresser(folder / "dresser-wardrobe")
+    batch = crowd.batch(0, 0)
+    w = wardrobe.mean_w
+    shown = [
+        model.dress(model.features(texture[None], batch, torch.zeros(4, dtype=torch.int64)), batch)
+        for model, texture in (
+            (training.average.eval(), training.average.textures(w[None])[0]),
+            (with_dresser(training.average, dresser), wardrobe.texture(w)),
+        )
+    ]
+    torch.testing.assert_close(shown[0].rgb, shown[1].rgb, atol=0.02, rtol=0)
+    known = wardrobe.manifest.data
+    assert [entry["id"] for entry in known["captures"]] == training.ids
+    assert known["held_out_people"] == ["toy-3"]
+
+
+def with_dresser(model: WardrobeModel, dresser: Dresser) -> WardrobeModel:
+    other = copy.deepcopy(model)
+    other.dresser = dresser
+    return other

@@ -8,13 +8,18 @@ objective. The paper's recipes have the last one only.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from models.dresser import DresserConfig
 from models.texture_generator import TextureGeneratorConfig
 from training.losses import Norm  # noqa: TC001 - read at run time, for the options
 from training.siw_recipe import SiwStage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_Group = TypeVar("_Group")
 
 StageName = Literal["texture", "image", "adversarial"]
 STAGES: tuple[StageName, ...] = ("texture", "image", "adversarial")
@@ -280,3 +285,29 @@ class WardrobeRecipe:
     def to_plain(self) -> dict[str, Any]:
         """Return values for JSON."""
         return asdict(self)
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> WardrobeRecipe:
+        """Read what `to_plain` returned; unknown names are ignored, missing ones have defaults."""
+        schedule = dict(values["schedule"])
+        for name in STAGES:
+            schedule[name] = WardrobeStage(**schedule[name])
+        return cls(
+            generator=TextureGeneratorConfig.from_plain(values["generator"]),
+            dresser=DresserConfig.from_plain(values["dresser"]),
+            data=_filled(WardrobeData, values["data"]),
+            codes=_filled(WardrobeCodes, values["codes"]),
+            weights=_filled(WardrobeWeights, values["weights"]),
+            optimiser=_filled(WardrobeOptimiser, values["optimiser"]),
+            adversaries=_filled(WardrobeAdversaries, values["adversaries"]),
+            schedule=_filled(WardrobeSchedule, schedule),
+            seed=int(values["seed"]),
+        )
+
+
+def _filled(group: type[_Group], values: Mapping[str, Any]) -> _Group:
+    known = {field.name for field in fields(cast("Any", group))}
+    # JSON has no tuples.
+    return group(
+        **{k: tuple(v) if isinstance(v, list) else v for k, v in values.items() if k in known}
+    )
