@@ -154,7 +154,8 @@ class Looks:
             kept = self._looks.put(key, LookedPerson(own.wearing(made.texture), made))
         return kept
 
-    @torch.inference_mode()
+    # Not in inference mode: fits learn from what is loaded here.
+    @torch.no_grad()
     def texture(self, avatar: str, look: AvatarLook) -> LookTexture:
         """Make the texture of a look.
 

@@ -215,6 +215,7 @@ def save_wardrobe_avatar(
     data: dict[str, Any] | None = None,
     metrics: dict[str, Any] | None = None,
     preview: Image | None = None,
+    extra_files: Mapping[str, bytes] | None = None,
 ) -> Manifest:
     """Write somebody of a wardrobe as an ordinary avatar; an older one of the folder is replaced.
 
@@ -230,6 +231,7 @@ def save_wardrobe_avatar(
         data: digests of photographs, for instance.
         metrics: measured figures.
         preview: a square picture.
+        extra_files: further files by name.
 
     Raises:
         BadParameter: texture or styles are not of this wardrobe, or not finite.
@@ -266,7 +268,7 @@ def save_wardrobe_avatar(
     )
     # Styles stay float32: blends and fits go on from them.
     kept = {TEXTURE: _half(texture)} | ({} if w is None else {STYLES: w.detach().float().cpu()})
-    return write_package(folder, manifest, kept, preview)
+    return write_package(folder, manifest, kept, preview, extra_files)
 
 
 def _check_parts(

@@ -30,6 +30,7 @@ AVATAR_FIT = "avatar.fit"
 MAX_PICTURES = 64
 """People that one request may show."""
 MAX_PHOTOGRAPHS = 8
+MAX_PEOPLE = 64
 MIN_EFFORT, MAX_EFFORT = 0.02, 4.0
 
 FitStage = Literal["body", "encoder", "w", "generator", "noise", "texture", "writing"]
@@ -243,7 +244,8 @@ class AvatarFit:
     Params on the wire: wardrobe (str: id of the package), name (str), id (str, optional:
     "avatar-…"), stages (list of str of `OPTIMISED`, default all: what is optimised after the
     encoder; none is the quickest), effort (number 0.02…4, default 1: times the stages' usual
-    numbers of steps), refine (bool, default false: whether shape and pose are refined, too),
+    numbers of steps), focal (number, optional: focal length in pixels of the photographs; guessed
+    otherwise), person (int, optional: which of several people, from the left, from 0), refine (bool, default false: whether shape and pose are refined, too),
     replace (bool, default false). Arrays: image_0 … image_7 (H, W, 3) uint8 sRGB, upright;
     mask_0 … (H, W) uint8, optional: the person, 255, in the photograph of that number; all of
     pose (n, 55, 3, 3), transl (n, 3), betas (b,), expression (n, e), K (n, 3, 3) and Rt (n, 3, 4)
@@ -267,6 +269,8 @@ class AvatarFit:
     fits: tuple[tuple[PosedBody, Camera], ...] = ()
     stages: tuple[FitStage, ...] = OPTIMISED
     effort: float = 1.0
+    focal: float | None = None
+    person: int | None = None
     refine: bool = False
     replace: bool = False
 
@@ -282,6 +286,10 @@ class AvatarFit:
             "replace": self.replace,
             "priority": "job",
         }
+        if self.focal is not None:
+            params["focal"] = self.focal
+        if self.person is not None:
+            params["person"] = self.person
         arrays: dict[str, np.ndarray[Any, Any]] = {
             f"image_{number}": image for number, image in enumerate(self.images)
         }

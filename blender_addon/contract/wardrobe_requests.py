@@ -30,6 +30,7 @@ from .operations import body_of, coefficients, priority_of
 from .portraits import MAX_THUMBNAIL
 from .wardrobe import (
     MAX_EFFORT,
+    MAX_PEOPLE,
     MAX_PHOTOGRAPHS,
     MAX_PICTURES,
     MIN_EFFORT,
@@ -152,6 +153,9 @@ def parse_avatar_fit(request: Request) -> AvatarFit:
         )
     images = tuple(photograph(arrays, f"image_{k}") for k in range(count))
     effort = number(params, "effort", MIN_EFFORT, MAX_EFFORT) if "effort" in params else 1.0
+    person = integer(params, "person") if params.get("person") is not None else None
+    if person is not None and not 0 <= person < MAX_PEOPLE:
+        raise BadParameter(f"person must lie within 0…{MAX_PEOPLE - 1}", field="person")
     stages = chosen(params, "stages", OPTIMISED, OPTIMISED, least=0)
     return AvatarFit(
         wardrobe=parse_model_id(request, "wardrobe"),
@@ -162,6 +166,8 @@ def parse_avatar_fit(request: Request) -> AvatarFit:
         fits=_fits(arrays, images),
         stages=tuple(stage for stage in OPTIMISED if stage in stages),
         effort=effort,
+        focal=number(params, "focal", 1.0, 1e6) if params.get("focal") is not None else None,
+        person=person,
         refine=flag(params, "refine"),
         replace=flag(params, "replace"),
     )

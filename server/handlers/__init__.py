@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from blender_addon.contract.errors import SetupError
 from server.handlers import (
     avatar,
+    avatar_fit,
     body,
     capture,
     library,
@@ -24,6 +25,7 @@ OPERATIONS = (
     *body.OPERATIONS,
     *avatar.OPERATIONS,
     *wardrobe.OPERATIONS,
+    *avatar_fit.OPERATIONS,
     *portrait.OPERATIONS,
     *portrait_fit.OPERATIONS,
     *capture.OPERATIONS,
