@@ -206,16 +206,15 @@ class _Fit:
     def optimise(self, stage: str, steps: int) -> Generator[float]:
         """Move a stage's parameters; yields the cost of the best hypothesis."""
         rate = self._recipe.rate
-        groups = [
-            {"params": [self._root], "lr": rate},
-            {"params": [self._pelvis], "lr": rate / 2},
-            {"params": [self._pose], "lr": rate},
-            {"params": [self._betas], "lr": 2 * rate},
+        groups: list[tuple[Tensor, float]] = [
+            (self._root, rate),
+            (self._pelvis, rate / 2),
+            (self._pose, rate),
+            (self._betas, 2 * rate),
         ][: _GROUPS[stage]]
-        parameters = [value for group in groups for value in group["params"]]
-        for value in parameters:
+        for value, _ in groups:
             value.requires_grad_()
-        optimiser = torch.optim.Adam(groups)
+        optimiser = torch.optim.Adam([{"params": [value], "lr": step} for value, step in groups])
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(steps, 1), 0.002)
         for _ in range(steps):
             optimiser.zero_grad()
@@ -225,7 +224,7 @@ class _Fit:
             schedule.step()
             self._cost = cost.detach()
             yield float(self._cost.min())
-        for value in parameters:
+        for value, _ in groups:
             value.requires_grad_(False)
 
     def choose(self) -> None:

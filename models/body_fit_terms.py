@@ -33,12 +33,14 @@ ROBUST = 0.15
 """Metres from which a landmark counts as wrong rather than as far off."""
 DIRECTION_SPREAD = 0.35
 """Radians that the guessed directions of limbs in space may well be off."""
-INSIDE_SPREAD, AROUND_SPREAD = 0.02, 0.04
+INSIDE_SPREAD, AROUND_SPREAD = 0.02, 0.025
 """Metres that the body may well reach out of the mask, and clothes around it from the body."""
 CONTOUR_COUNT = 24.0
 """How many independent measurements a whole contour is taken for: its points know of each other."""
 CONTOUR_POINTS = 240
 _LEAST_DEPTH = 0.05
+_BEYOND = 0.2
+"""How much the direction of a limb beyond the edge counts."""
 
 BONES: tuple[tuple[str, str], ...] = (
     *((f"{s}_shoulder", f"{s}_elbow") for s in ("left", "right")),
@@ -104,8 +106,9 @@ class Seen:
         if view.world is not None:
             flipped = torch.from_numpy(view.world * np.array([1.0, -1.0, -1.0], np.float32))
             directions = functional.normalize(flipped[_TO] - flipped[_FROM], dim=1)
-        # Bones whose end is outside are guessed too, but as part of a whole person: they count less.
-        visible = torch.from_numpy(np.square(view.visibility))
+        # Limbs that leave the photograph are guessed as parts of a whole person: they count less.
+        guessed = torch.from_numpy(np.square(view.visibility)) * _BEYOND
+        visible = torch.maximum(weights, guessed)
         distance = contour = None
         stride = 1.0
         if view.mask is not None and (view.mask > 0.5).any():

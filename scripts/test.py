@@ -25,6 +25,7 @@ from scripts.environments import (  # noqa: E402
     Blender,
     SetupFailed,
     blender_environment,
+    photo_environment,
     say,
     server_environment,
 )
@@ -136,6 +137,7 @@ def main() -> int:
     try:
         with run.phase("server environment"):
             python = server_environment(EXTRAS)
+            photo_environment()
         static_checks(run, python)
         with run.phase("quick tests"):
             # A file's tests stay together: they share what is costly to set up.

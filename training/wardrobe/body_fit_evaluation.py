@@ -29,7 +29,6 @@ from training.captures import Capture, find_captures
 from training.evaluation_tables import Bound, figure, publish
 
 if TYPE_CHECKING:
-
     from numpy.typing import NDArray
 
     from blender_addon.contract.camera import Camera
@@ -88,7 +87,6 @@ def evaluate_body_fit(
     found = [Capture.open(folder) for folder in find_captures(captures)]
     chosen = _spread(found, frames)
     body = load_body(library / found[0].description.body)
-    recipe = BodyFitRecipe()
     results: list[FitErrors] = []
     unseen = 0
     for capture, index in chosen:
@@ -101,7 +99,7 @@ def evaluate_body_fit(
                 view = perceive_person(image, 0)
             focal = float(camera.K[0, 0]) if lens == "known" else None
             started = time.process_time()
-            fit = fit_body(view, body, BodyFitRecipe(**{**vars(recipe), "focal": focal}))
+            fit = fit_body(view, body, BodyFitRecipe(focal=focal))
             seconds = time.process_time() - started
         except (NoPersonFound, SeveralPeople):
             unseen += 1
