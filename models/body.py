@@ -108,13 +108,15 @@ class Body:
             (nb + ne, V · 3) for the vertices and (1 + nb + ne, 55 · 3) for the joints, whose
             first row is the template's. The regressor is linear, so it is applied once, here.
         """
-        dirs = torch.cat([self.shape_dirs, self.expression_dirs], dim=2)
-        joints = torch.einsum("jv,vck->kjc", self.joint_regressor, dirs)
-        template = self.joint_regressor @ self.v_template
-        return (
-            dirs.permute(2, 0, 1).flatten(1).contiguous(),
-            torch.cat([template[None], joints]).flatten(1).contiguous(),
-        )
+        # Plain tensors also when rendering asks first: a fit may differentiate through them.
+        with torch.inference_mode(mode=False):
+            dirs = torch.cat([self.shape_dirs, self.expression_dirs], dim=2)
+            joints = torch.einsum("jv,vck->kjc", self.joint_regressor, dirs)
+            template = self.joint_regressor @ self.v_template
+            return (
+                dirs.permute(2, 0, 1).flatten(1).contiguous(),
+                torch.cat([template[None], joints]).flatten(1).contiguous(),
+            )
 
 
 class Skinned(NamedTuple):

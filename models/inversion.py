@@ -150,7 +150,9 @@ def fit_avatar(
         raise BadParameter(
             f"there is no stage {unknown[0]!r}", f"one of {', '.join(OPTIMISED_STAGES)}"
         )
-    fit = _Fit(wardrobe, dresser, body, photos, recipe, refine=refine, previews=previews)
+    # Plain tensors, whatever the caller's mode: the stages differentiate through them.
+    with torch.inference_mode(mode=False):
+        fit = _Fit(wardrobe, dresser, body, photos, recipe, refine=refine, previews=previews)
     chosen: list[FitStage] = [name for name in OPTIMISED_STAGES if name in stages]
     total = sum(recipe.stage(name).iterations for name in chosen) + 1
     done = 1
@@ -192,12 +194,10 @@ class _Fit:
         for group in self.groups:
             group.terms = ImageTerms(distance, wardrobe.face, recipe.face_size, group.targets)
         self.refinement = BodyRefinement(self.photos, body) if refine else None
-        with torch.inference_mode(mode=False):
-            # Plain tensors, whatever the caller's mode: the stages differentiate through them.
-            self.generator = copy.deepcopy(wardrobe.generator).requires_grad_(requires_grad=False)
-            self.noise = [each.clone() for each in self.generator.noise()]
-            self.w = wardrobe.mean_w.clone()[None]
-            self.texture = self.w.new_zeros(())
+        self.generator = copy.deepcopy(wardrobe.generator).requires_grad_(requires_grad=False)
+        self.noise = [each.clone() for each in self.generator.noise()]
+        self.w = wardrobe.mean_w.clone()[None]
+        self.texture = self.w.new_zeros(())
         self.encoded = self.w
         self.figures: dict[str, StageFigures] = {}
         self.textures: dict[str, Tensor] = {}

@@ -42,25 +42,24 @@ class BodyRefinement:
     def __init__(self, photos: Sequence[FitPhoto], body: Body) -> None:
         self._photos = tuple(photos)
         device = body.v_template.device
-        with torch.inference_mode(mode=False):
-            self._fits = {
-                name: torch.from_numpy(
-                    np.stack([np.asarray(getattr(each.body, name), np.float32) for each in photos])
-                ).to(device)
-                for name in ("pose", "transl", "betas", "expression")
-            }
-            self._cameras = [
-                torch.from_numpy(np.stack(values).astype(np.float32)).to(device)
-                for values in zip(*((p.camera.R, p.camera.t) for p in photos), strict=True)
-            ]
-            count = len(self._photos)
-            self.corrections = {
-                "pose": torch.zeros(count, self._fits["pose"].shape[1], 3, device=device),
-                "transl": torch.zeros(count, 3, device=device),
-                "betas": torch.zeros(self._fits["betas"].shape[1], device=device),
-            }
-            for each in self.corrections.values():
-                each.requires_grad_()
+        self._fits = {
+            name: torch.from_numpy(
+                np.stack([np.asarray(getattr(each.body, name), np.float32) for each in photos])
+            ).to(device)
+            for name in ("pose", "transl", "betas", "expression")
+        }
+        self._cameras = [
+            torch.from_numpy(np.stack(values).astype(np.float32)).to(device)
+            for values in zip(*((p.camera.R, p.camera.t) for p in photos), strict=True)
+        ]
+        count = len(self._photos)
+        self.corrections = {
+            "pose": torch.zeros(count, self._fits["pose"].shape[1], 3, device=device),
+            "transl": torch.zeros(count, 3, device=device),
+            "betas": torch.zeros(self._fits["betas"].shape[1], device=device),
+        }
+        for each in self.corrections.values():
+            each.requires_grad_()
 
     def parameters(self) -> list[Tensor]:
         """Return what moves."""
