@@ -1,4 +1,4 @@
-"""What the server's library holds: avatars, portraits, previews, and body templates. No bpy.
+"""What the server's library holds: people, portraits, previews, and body templates. No bpy.
 
 The functions block (they are called from jobs, or in background mode); what they found is kept.
 """
@@ -29,7 +29,7 @@ PATIENCE_SECONDS = 90.0
 
 @dataclass(frozen=True, kw_only=True)
 class Avatar:
-    """An avatar of the library.
+    """An avatar of the library, or a wardrobe: whose mean person can be worn like an avatar.
 
     Attributes:
         id: its name in the library.
@@ -38,6 +38,8 @@ class Avatar:
         licence: SPDX identifier or a sentence.
         body: id of the body that it wears.
         betas: its own shape.
+        dresser: id of what paints it; people of one dresser can be mixed.
+        wardrobe: id of the wardrobe that it was made with, or "".
     """
 
     id: str
@@ -46,6 +48,8 @@ class Avatar:
     licence: str
     body: str
     betas: tuple[float, ...]
+    dresser: str = ""
+    wardrobe: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,27 +88,31 @@ class Library:
 
     Attributes:
         avatars: in the server's order.
+        wardrobes: in the server's order.
         portraits: in the server's order.
         previews: id of an avatar or portrait → (H, W, 4) float32 sRGB, top row first.
         templates: body id → template.
         facts: portrait id → what its networks offer, where it was asked for.
+        directions: wardrobe id → what its principal directions do, where it was asked for.
     """
 
     avatars: list[Avatar] = field(default_factory=list[Avatar])
+    wardrobes: list[Avatar] = field(default_factory=list[Avatar])
     portraits: list[PortraitEntry] = field(default_factory=list[PortraitEntry])
     previews: dict[str, NDArray[np.float32]] = field(
         default_factory=dict[str, "NDArray[np.float32]"]
     )
     templates: dict[str, BodyTemplate] = field(default_factory=dict[str, BodyTemplate])
     facts: dict[str, PortraitFacts] = field(default_factory=dict[str, PortraitFacts])
+    directions: dict[str, tuple[str, ...]] = field(default_factory=dict[str, "tuple[str, ...]"])
 
     def avatar(self, avatar_id: str) -> Avatar:
-        """Return the avatar of this id.
+        """Return the avatar or wardrobe of this id.
 
         Raises:
             UnknownModel: the library has none; names those it has.
         """
-        for avatar in self.avatars:
+        for avatar in (*self.avatars, *self.wardrobes):
             if avatar.id == avatar_id:
                 return avatar
         known = ", ".join(avatar.id for avatar in self.avatars) or "none"
@@ -121,6 +129,43 @@ class Library:
         if avatar_id or not self.avatars:
             return self.avatar(avatar_id)
         return self.avatars[0]
+
+    def wardrobe(self, wardrobe_id: str) -> Avatar:
+        """Return the wardrobe of this id, the first of the library when the id is empty.
+
+        Raises:
+            UnknownModel: the library has none; names those it has.
+        """
+        for wardrobe in self.wardrobes:
+            if wardrobe_id in ("", wardrobe.id):
+                return wardrobe
+        if not self.wardrobes:
+            raise UnknownModel(NO_WARDROBE, "use a library with one (docs/wardrobe.md)")
+        known = ", ".join(wardrobe.id for wardrobe in self.wardrobes)
+        raise UnknownModel(
+            f"the server's library has no wardrobe {wardrobe_id!r}", f"choose one of: {known}"
+        )
+
+    def wardrobe_for(self, avatar_id: str) -> Avatar | None:
+        """Return the wardrobe whose people an avatar can be mixed with; None without."""
+        found = [avatar for avatar in (*self.avatars, *self.wardrobes) if avatar.id == avatar_id]
+        if not found:
+            return None
+        made_with = [each for each in self.wardrobes if each.id in (avatar_id, found[0].wardrobe)]
+        alike = [each for each in self.wardrobes if each.dresser == found[0].dresser]
+        return next(iter((*made_with, *alike)), None)
+
+    def like(self, avatar_id: str) -> list[Avatar]:
+        """Return the avatars that an avatar can be mixed with: those of its dresser and body."""
+        try:
+            own = self.avatar(avatar_id)
+        except UnknownModel:
+            return []
+        return [
+            each
+            for each in self.avatars
+            if each.id != avatar_id and (each.dresser, each.body) == (own.dresser, own.body)
+        ]
 
     def portrait(self, portrait_id: str) -> PortraitEntry:
         """Return the portrait of this id, the first of the library when the id is empty.
@@ -142,6 +187,8 @@ class Library:
         )
 
 
+NO_WARDROBE = 'the server\'s library has no package of kind "wardrobe"'
+
 known = Library()
 """The library as last fetched; the panel draws from it and never waits."""
 
@@ -153,7 +200,7 @@ def fetch(
     should_stop: Callable[[], bool] | None = None,
     revive: Callable[[], None] | None = None,
 ) -> Library:
-    """Ask for the avatars and portraits (and previews), remember and return them."""
+    """Ask for the people and portraits (and previews), remember and return them."""
     client = Client(endpoint)
     try:
 
@@ -169,6 +216,7 @@ def fetch(
 
         listed = ask(LIBRARY_LIST).params.get("models", [])
         known.avatars = [parse_avatar(model) for model in listed if model.get("kind") == "avatar"]
+        known.wardrobes = [parse_avatar(m) for m in listed if m.get("kind") == "wardrobe"]
         known.portraits = [parse_portrait(m) for m in listed if m.get("kind") == "portrait"]
         for entry in (*known.avatars, *known.portraits) if previews else ():
             if entry.id not in known.previews:
@@ -211,7 +259,7 @@ def fetch_template(
 
 
 def parse_avatar(model: Mapping[str, Any]) -> Avatar:
-    """Read one entry of `library.list`.
+    """Read an avatar or a wardrobe of `library.list`.
 
     Raises:
         BadMessage: it has no id or no body.
@@ -226,6 +274,8 @@ def parse_avatar(model: Mapping[str, Any]) -> Avatar:
         licence=str(model.get("licence", "")),
         body=model["body"],
         betas=tuple(float(beta) for beta in betas),
+        dresser=str(model.get("dresser", "")),
+        wardrobe=str(model.get("wardrobe", "")),
     )
 
 

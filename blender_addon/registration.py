@@ -12,7 +12,7 @@ import bpy
 
 from . import connection
 from .engine import final
-from .scene import merge_state, portrait_properties, properties
+from .scene import look_properties, merge_state, portrait_properties, properties
 from .ui import (
     choices,
     gallery,
@@ -29,17 +29,26 @@ from .ui import (
     portraits,
     preferences,
     settings,
+    wardrobe,
+    wardrobe_mix,
+    wardrobe_panels,
+    wardrobe_photo,
     watching,
 )
 
-_PORTRAIT_OPERATORS = (
+_OPERATORS = (
+    *operators.CLASSES,
     *choices.CLASSES,
+    *wardrobe.CLASSES,
+    *wardrobe_mix.CLASSES,
+    *wardrobe_photo.CLASSES,
     *portraits.CLASSES,
     *portrait_heads.CLASSES,
     *portrait_styles.CLASSES,
     *portrait_photo.CLASSES,
     *portrait_paint.CLASSES,
 )
+_PANELS = (*wardrobe_panels.CLASSES, *portrait_panels.CLASSES)
 
 _registered = False
 
@@ -50,14 +59,16 @@ def register() -> None:
     for kind in preferences.CLASSES:
         bpy.utils.register_class(kind)
     properties.register()
+    look_properties.register()
     portrait_properties.register()
     gallery.register()
     settings.register()
     merge_state.register()
-    for kind in (*operators.CLASSES, *_PORTRAIT_OPERATORS, *final.CLASSES):
+    for kind in (*_OPERATORS, *final.CLASSES):
         bpy.utils.register_class(kind)
-    panels.register(portrait_panels.CLASSES)
+    panels.register(_PANELS)
     portrait_paint.register()
+    wardrobe_photo.register()
     make_neural.register()
     merge.register()
     _registered = True
@@ -78,14 +89,16 @@ def unregister() -> None:
     portrait_pictures.unregister()
     merge.unregister()
     make_neural.unregister()
+    wardrobe_photo.unregister()
     portrait_paint.unregister()
-    panels.unregister(portrait_panels.CLASSES)
-    for kind in (*final.CLASSES, *reversed(_PORTRAIT_OPERATORS), *reversed(operators.CLASSES)):
+    panels.unregister(_PANELS)
+    for kind in (*final.CLASSES, *reversed(_OPERATORS)):
         bpy.utils.unregister_class(kind)
     merge_state.unregister()
     settings.unregister()
     gallery.unregister()
     portrait_properties.unregister()
+    look_properties.unregister()
     properties.unregister()
     for kind in reversed(preferences.CLASSES):
         bpy.utils.unregister_class(kind)

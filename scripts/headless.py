@@ -86,6 +86,14 @@ def image_size(text: str) -> tuple[int, int]:
     return found
 
 
+def numbers(text: str) -> tuple[float, ...]:
+    """Read "1.5,0,-1": amounts along principal directions."""
+    found = tuple(float(part) for part in text.split(","))
+    if len(found) > 8 or not all(abs(value) <= 20 for value in found):
+        raise argparse.ArgumentTypeError("at most 8 numbers within −20…20")
+    return found
+
+
 def find_extension(archive: Path | None) -> str:
     """Return the extension's module, enabled; install it from the zip when one is given.
 

@@ -6,8 +6,10 @@ r"""Render an avatar in motion with Blender, without opening it.
 or, with bpy as a Python module, `PYTHON scripts/render_avatar.py -- …`. Makes its own scene and
 renders it through the extension's engine. Frames that are finished are skipped, unless anything
 that their pixels depend on has changed; a frame is written under another name and renamed when
-it is whole, so several machines may share a folder and a range. Exit code 0: every frame is
-there; 1: not, and the reason is printed; 2: the options are wrong.
+it is whole, so several machines may share a folder and a range. The person may look like others,
+and change on the way: `--seed 7 --blend ben:0-1 --redress head=ada,feet=seed:3`
+(docs/wardrobe.md). Exit code 0: every frame is there; 1: not, and the reason is printed; 2: the
+options are wrong.
 """
 
 # pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
@@ -33,6 +35,7 @@ from headless import (
     ZIP_VARIABLE,
     frame_range,
     image_size,
+    numbers,
     render_frames,
     run,
     words_after_dashes,
@@ -48,6 +51,7 @@ class Job:
         whole: first and last frame of the whole shot: camera moves span it, so that split runs
             give the same frames.
         size: width and height in pixels.
+        look: options of the look by the names that `LookChange` has for them.
     """
 
     avatar: str
@@ -60,6 +64,7 @@ class Job:
     out: Path
     blend: Path | None
     extension: Path | None
+    look: dict[str, Any]
 
 
 def main() -> int:
@@ -85,20 +90,44 @@ def parse_job(words: list[str]) -> Job:
     parser.add_argument("--out", type=Path, required=True, help="folder of the frames")
     parser.add_argument("--save-blend", type=Path, help="also write the scene, without rendering")
     parser.add_argument("--extension", type=Path, help=f"the extension's zip (or {ZIP_VARIABLE})")
+    _add_look_options(parser)
     options = parser.parse_args(words)
+    whole = options.shot or options.frames
     given = options.extension or os.environ.get(ZIP_VARIABLE)
     return Job(
         avatar="" if options.avatar == "default" else options.avatar,
         motion=options.motion,
         camera=options.camera,
         frames=options.frames,
-        whole=options.shot or options.frames,
+        whole=whole,
         size=options.size,
         fps=options.fps,
         out=options.out,
         blend=options.save_blend,
         extension=Path(given) if given else None,
+        look={
+            "seed": options.seed,
+            "blend": options.blend,
+            "redress": options.redress,
+            "directions": options.directions,
+            "second_directions": options.second_directions,
+            "truncation": options.truncation,
+            "wardrobe": options.wardrobe,
+            "frames": options.look_frames or whole,
+        },
     )
+
+
+def _add_look_options(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("look", "A is an amount 0…1, or A-B that changes in the shot")
+    add.add_argument("--seed", type=int, help="a person whom the wardrobe draws")
+    add.add_argument("--blend", default="", help="WHO:A, …: whom to go towards; id, seed:N")
+    add.add_argument("--redress", default="", help="PART=WHO or PART=WHO:A, …")
+    add.add_argument("--directions", type=numbers, default=(), help="A,B,… along the directions")
+    add.add_argument("--second-directions", type=numbers, default=(), help="that they change to")
+    add.add_argument("--truncation", type=float, help="of seeds: 0 the mean person … 1 as drawn")
+    add.add_argument("--wardrobe", default="", help="id; default: the one that fits the avatar")
+    add.add_argument("--look-frames", type=frame_range, help="A-B of changes; default: the shot")
 
 
 def render(job: Job, extension: str) -> None:
@@ -113,7 +142,8 @@ def render(job: Job, extension: str) -> None:
         bpy.ops.wm.save_as_mainfile(filepath=str(job.blend.resolve()), check_existing=False)
         print(f"scene: {job.blend}")
         return
-    render_frames(extension, scene, job.frames, job.out, {avatar.id: avatar.digest})
+    digests = {each.id: each.digest for each in (*known.avatars, *known.wardrobes)}
+    render_frames(extension, scene, job.frames, job.out, digests)
 
 
 def make_scene(job: Job, extension: str, avatar: Any, template: Any) -> bpy.types.Scene:
@@ -128,6 +158,8 @@ def make_scene(job: Job, extension: str, avatar: Any, template: Any) -> bpy.type
     rig = rig_module.add_person(
         bpy.context, template, avatar.id, name=avatar.name, betas=avatar.betas
     )
+    looks = import_module(f"{extension}.scene.look_staging")
+    looks.stage_look(rig, looks.LookChange(**job.look))
     named = job.motion in [item[0] for item in motions.OWN_MOTIONS]
     path = motions.own_motion(job.motion) if named else Path(job.motion)
     for note in motions.import_motion(bpy.context, rig, [path], start=job.whole[0]):

@@ -34,6 +34,7 @@ from headless import (
     ZIP_VARIABLE,
     frame_range,
     image_size,
+    numbers,
     render_frames,
     run,
     words_after_dashes,
@@ -132,14 +133,6 @@ def parse_job(words: list[str]) -> Job:
         blend=options.save_blend,
         extension=Path(given) if given else None,
     )
-
-
-def numbers(text: str) -> tuple[float, ...]:
-    """Read "1.5,0,-1"."""
-    found = tuple(float(part) for part in text.split(","))
-    if len(found) > 8 or not all(abs(value) <= 20 for value in found):
-        raise argparse.ArgumentTypeError("at most 8 numbers within −20…20")
-    return found
 
 
 def render(job: Job, extension: str) -> None:

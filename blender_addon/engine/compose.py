@@ -118,7 +118,8 @@ def frame_digest(subjects: Sequence[Subject], camera: Camera, digests: dict[str,
     for subject, request in zip(subjects, requests, strict=True):
         params, arrays = request.to_wire()
         digest.update(repr(sorted(params.items())).encode())
-        digest.update(digests.get(subject.package, "").encode())
+        for package in (subject.package, *subject.others):
+            digest.update(digests.get(package, "").encode())
         for name in sorted(arrays):
             digest.update(np.ascontiguousarray(arrays[name]).tobytes())
     return digest.hexdigest()

@@ -17,6 +17,7 @@ from .pose_math import read_rig
 from .properties import JOINT_TABLE, beta_name, expression_name
 from .stand_in import joint_positions
 from .subjects import Person
+from .worn_looks import read_look
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +29,13 @@ if TYPE_CHECKING:
 def is_person(ob: bpy.types.Object | None) -> bool:
     """Tell whether an object is a rig that wears an avatar."""
     return ob is not None and ob.type == "ARMATURE" and bool(ob.dressform.avatar)
+
+
+def person_of(ob: bpy.types.Object | None) -> bpy.types.Object | None:
+    """Return the rig of an object: itself, or that of its stand-in."""
+    if ob is not None and not is_person(ob) and is_person(ob.parent):
+        return ob.parent
+    return ob if is_person(ob) else None
 
 
 def visible_people(depsgraph: bpy.types.Depsgraph, within: set[str] | None = None) -> list[Person]:
@@ -81,6 +89,7 @@ def read_person(rig: bpy.types.Object, world: NDArray[np.float64] | None = None)
         name=rig.name,
         avatar=person.avatar,
         scale=reading.scale,
+        look=read_look(rig),
         body=PosedBody(
             pose=reading.pose.astype(np.float32),
             transl=transl.astype(np.float32),

@@ -110,7 +110,7 @@ def set_head(ob: bpy.types.Object, source: str) -> Any:
     if source == OWN:
         found = state.sources[0]
     elif kind == "seed":
-        found = add_seed_head(ob, _seed(value, source))
+        found = add_seed_head(ob, seed_of(value, source))
     elif kind == "head" and value:
         found = add_basis_head(ob, value)
     else:
@@ -145,9 +145,9 @@ def parse_styles(text: str) -> dict[str, int | None]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, _, value = (word.strip().lower() for word in part.partition("="))
         if name == "all":
-            found |= dict.fromkeys(LABEL_GROUPS, None if value == OWN else _seed(value, part))
+            found |= dict.fromkeys(LABEL_GROUPS, None if value == OWN else seed_of(value, part))
         elif name in names:
-            found[names[name]] = None if value == OWN else _seed(value, part)
+            found[names[name]] = None if value == OWN else seed_of(value, part)
         else:
             raise BadParameter(
                 f"{name!r} is no region", f"choose of all, {', '.join(sorted(names))}"
@@ -191,7 +191,16 @@ def key_second_styles(
             key(ob, f"regions[{label}].mix", frame)
 
 
-def _seed(text: str, whole: str) -> int:
+def seed_of(text: str, whole: str) -> int:
+    """Read a seed.
+
+    Args:
+        text: its digits.
+        whole: the option's words, for the error.
+
+    Raises:
+        BadParameter: it is no seed.
+    """
     if not text.isascii() or not text.isdigit() or int(text) > MAX_SEED:
         raise BadParameter(f"{whole!r} has no seed", f"a seed is a number within 0…{MAX_SEED}")
     return int(text)

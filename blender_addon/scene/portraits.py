@@ -21,6 +21,7 @@ from .painted_labels import PaintedLabels, nearest_labels
 from .people import is_person, read_person, shown
 from .portrait_properties import PAINTED_CAMERA, set_up, stored
 from .stand_in import to_blender
+from .stills import image_bytes
 from .subjects import HeadPlace, Portrait
 
 if TYPE_CHECKING:
@@ -270,17 +271,3 @@ def read_label_image(image: bpy.types.Image) -> tuple[NDArray[np.uint8], int]:
         known = (digest, *nearest_labels(colors))
         _read[image.name] = known
     return known[1], known[2]
-
-
-def image_bytes(image: bpy.types.Image) -> NDArray[np.uint8]:
-    """Return an image's pixels (H, W, 4) uint8 as stored, top row first."""
-    width, height = image.size
-    values = np.empty(width * height * image.channels, np.float32)
-    image.pixels.foreach_get(values)
-    pixels = values.reshape(height, width, image.channels)[::-1]
-    found = np.full((height, width, 4), 255, np.uint8)
-    count = min(image.channels, 4)
-    found[..., :count] = np.round(np.clip(pixels[..., :count], 0.0, 1.0) * 255.0)
-    if image.channels == 1:
-        found[..., 1:3] = found[..., :1]
-    return found

@@ -21,6 +21,7 @@ from .projection import for_scaled_rig
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from ..contract.avatar_look import AvatarLook
     from ..contract.operations import PosedBody, Priority
     from ..contract.portraits import PortraitLook
     from .painted_labels import PaintedLabels
@@ -52,6 +53,11 @@ class Subject(Protocol):
         ...
 
     @property
+    def others(self) -> tuple[str, ...]:
+        """Ids of further packages that the pixels depend on."""
+        ...
+
+    @property
     def scale(self) -> float:
         """What depths that come back have to be multiplied by."""
         ...
@@ -79,17 +85,27 @@ class Person:
         avatar: id of the avatar.
         body: pose and shape in SMPL-X axes, metres of the unscaled person.
         scale: uniform scale of the rig (see `projection.for_scaled_rig`).
+        look: whom they look like; None for the avatar's own look.
     """
 
     name: str
     avatar: str
     body: PosedBody
     scale: float
+    look: AvatarLook | None = None
 
     @property
     def package(self) -> str:
         """Id of the avatar's package."""
         return self.avatar
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """Ids of the wardrobe and the avatars that the look names."""
+        if self.look is None:
+            return ()
+        named = {source.avatar for source in self.look.named()} | {self.look.wardrobe}
+        return tuple(sorted(named - {"", self.avatar}))
 
     def request(
         self, camera: Camera, passes: tuple[str, ...], priority: Priority, stream: str
@@ -102,6 +118,7 @@ class Person:
             passes=tuple(name for name in passes if name in RENDER_PASSES),
             priority=priority,
             stream=f"{stream}/{self.name}" if stream else "",
+            look=self.look,
         )
 
 
@@ -129,6 +146,11 @@ class Portrait:
     def package(self) -> str:
         """Id of the portrait's package."""
         return self.look.portrait
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """None: a portrait's digest is that of its networks, too."""
+        return ()
 
     @property
     def scale(self) -> float:

@@ -1,4 +1,4 @@
-"""The avatars and portraits of the library as galleries with pictures."""
+"""The avatars, wardrobes and portraits of the library as galleries with pictures."""
 
 # pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
 # pyright: reportIncompatibleMethodOverride=false, reportMissingModuleSource=false
@@ -26,6 +26,7 @@ _shown_preview: NDArray[np.uint8] | None = None
 _shown: dict[str, tuple[str, str, str, int, int]] = {}
 _items: list[tuple[str, str, str, int, int]] = []
 _portrait_items: list[tuple[str, str, str, int, int]] = []
+_wardrobe_items: list[tuple[str, str, str, int, int]] = []
 
 
 def items(_self: Any, _context: bpy.types.Context | None) -> list[tuple[str, str, str, int, int]]:
@@ -40,8 +41,16 @@ def portrait_items(
     return _portrait_items or [_NO_PORTRAITS]
 
 
+def wardrobe_items(
+    _self: Any, _context: bpy.types.Context | None
+) -> list[tuple[str, str, str, int, int]]:
+    """Return the wardrobes to choose from."""
+    return _wardrobe_items or [_NO_WARDROBES]
+
+
 _EMPTY = ("", "No avatars yet", "Start the server, then Refresh", 0, 0)
 _NO_PORTRAITS = ("", "No portraits yet", "Start the server, then Refresh", 0, 0)
+_NO_WARDROBES = ("", "No wardrobe yet", "Start the server, then Refresh", 0, 0)
 
 
 def refresh() -> None:
@@ -49,6 +58,7 @@ def refresh() -> None:
     for items_of, entries in (
         (_items, library.known.avatars),
         (_portrait_items, library.known.portraits),
+        (_wardrobe_items, library.known.wardrobes),
     ):
         items_of.clear()
         items_of.extend(_entry(number, entry) for number, entry in enumerate(entries))
@@ -141,6 +151,7 @@ def unregister() -> None:
     global _icons  # noqa: PLW0603
     _items.clear()
     _portrait_items.clear()
+    _wardrobe_items.clear()
     if _icons is not None:
         bpy.utils.previews.remove(_icons)
         _icons = None

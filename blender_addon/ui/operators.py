@@ -71,26 +71,40 @@ class DRESSFORM_OT_add_person(Waiting):
     )
 
     def work(self) -> Callable[[Callable[[], bool]], Any]:
-        endpoint, revive = link_parts()
-        wanted = self.avatar
-
-        def fetch(stop: Callable[[], bool]) -> tuple[library.Avatar, BodyTemplate]:
-            address = endpoint()
-            if not library.known.avatars or wanted:
-                library.fetch(address, should_stop=stop, revive=revive)
-            avatar = library.known.first_or(wanted)
-            body = library.fetch_template(address, avatar.body, should_stop=stop, revive=revive)
-            return avatar, body
-
-        return fetch
+        return to_add(self.avatar)
 
     def finish(self, context: bpy.types.Context, result: Any) -> None:
-        avatar, template = result
-        gallery.refresh()
-        first = not any(is_person(ob) for ob in context.scene.objects)
-        rig.add_person(context, template, avatar.id, name=avatar.name, betas=avatar.betas)
-        if first and staging.prepare_scene(context.scene):  # pyright: ignore[reportArgumentType]
-            self.report({"INFO"}, "Scene set to the Dressform engine and the Standard view")
+        add_to_scene(self, context, result)
+
+
+def to_add(wanted: str) -> Callable[[Callable[[], bool]], tuple[library.Avatar, BodyTemplate]]:
+    """Return a job's work that finds an avatar, or the first of the library, and its body."""
+    endpoint, revive = link_parts()
+
+    def fetch(stop: Callable[[], bool]) -> tuple[library.Avatar, BodyTemplate]:
+        address = endpoint()
+        if not library.known.avatars or wanted:
+            library.fetch(address, should_stop=stop, revive=revive)
+        avatar = library.known.first_or(wanted)
+        body = library.fetch_template(address, avatar.body, should_stop=stop, revive=revive)
+        return avatar, body
+
+    return fetch
+
+
+def add_to_scene(
+    operator: bpy.types.Operator,
+    context: bpy.types.Context,
+    found: tuple[library.Avatar, BodyTemplate],
+) -> bpy.types.Object:
+    """Add a person, whom `to_add` found; return the rig, which is active then."""
+    avatar, template = found
+    gallery.refresh()
+    first = not any(is_person(ob) for ob in context.scene.objects)
+    added = rig.add_person(context, template, avatar.id, name=avatar.name, betas=avatar.betas)
+    if first and staging.prepare_scene(context.scene):  # pyright: ignore[reportArgumentType]
+        operator.report({"INFO"}, "Scene set to the Dressform engine and the Standard view")
+    return added
 
 
 class DRESSFORM_OT_import_motion(bpy.types.Operator):

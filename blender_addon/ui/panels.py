@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import bpy
 
 from .. import connection, error_log, library
-from ..scene.people import is_person
+from ..scene.people import is_person, person_of
 from ..scene.properties import beta_name, expression_name
 from .sidebar import Sidebar, paragraph
 
@@ -75,10 +75,10 @@ class DRESSFORM_PT_person(Sidebar):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return is_person(_person_of(context.object))
+        return is_person(person_of(context.object))
 
     def draw(self, context: bpy.types.Context) -> None:
-        rig = _person_of(context.object)
+        rig = person_of(context.object)
         if rig is None:
             return
         layout = self.layout
@@ -99,7 +99,7 @@ class DRESSFORM_PT_shape(Sidebar):
     bl_label = "Shape"
 
     def draw(self, context: bpy.types.Context) -> None:
-        rig = _person_of(context.object)
+        rig = person_of(context.object)
         if rig is not None:
             _draw_sliders(self.layout, rig, [beta_name(i) for i in range(rig.dressform.betas)])  # pyright: ignore[reportArgumentType]
             self.layout.operator("dressform.reset_sliders", icon="LOOP_BACK")
@@ -114,7 +114,7 @@ class DRESSFORM_PT_expression(Sidebar):
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
-        rig = _person_of(context.object)
+        rig = person_of(context.object)
         if rig is not None:
             names = [expression_name(i) for i in range(rig.dressform.expressions)]
             _draw_sliders(self.layout, rig, names)  # pyright: ignore[reportArgumentType]
@@ -126,13 +126,6 @@ def _draw_sliders(layout: bpy.types.UILayout, rig: bpy.types.Object, names: list
         column.prop(rig, f'["{name}"]', text=name, slider=True)
     if len(names) > _FIRST_SLIDERS:
         column.label(text=f"{len(names) - _FIRST_SLIDERS} more under Custom Properties")
-
-
-def _person_of(ob: bpy.types.Object | None) -> bpy.types.Object | None:
-    """Return the rig of an object: itself, or that of its stand-in."""
-    if ob is not None and not is_person(ob) and is_person(ob.parent):
-        return ob.parent
-    return ob if is_person(ob) else None
 
 
 class DRESSFORM_PT_render(Sidebar):

@@ -1,52 +1,18 @@
-"""Photographs that become portraits or people: how they are read, and how far the server is."""
-
-# pyright: reportAttributeAccessIssue=false, reportOptionalMemberAccess=false
-# pyright: reportIncompatibleMethodOverride=false, reportMissingModuleSource=false
-# (Blender's stubs: unions of all data types, Optionals that never are None, other parameter names)
+"""What the server makes of a photograph: how far it is, with pictures and Cancel."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import bpy
-
 from ..asking import FitProgress
-from ..contract.errors import BadParameter
-from ..scene.portraits import image_bytes
 from . import gallery, watching
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
-
-    import numpy as np
-    from numpy.typing import NDArray
 
     from ..asking import Server
 
 Result = TypeVar("Result")
-
-PICTURE_FILES = "*.jpg;*.jpeg;*.png;*.tif;*.tiff;*.webp;*.bmp"
-
-
-def read_photo(path: Path) -> NDArray[np.uint8]:
-    """Return a picture file as (H, W, 3) uint8 sRGB, read by Blender.
-
-    Raises:
-        BadParameter: it is no picture that Blender can read.
-    """
-    try:
-        image = bpy.data.images.load(str(path))
-    except RuntimeError as error:
-        raise BadParameter(
-            f"{path.name} cannot be read as a picture", "choose a JPEG or PNG file"
-        ) from error
-    try:
-        if not image.has_data and not len(image.pixels):  # pyright: ignore[reportArgumentType]
-            raise BadParameter(f"{path.name} holds no picture", "choose a JPEG or PNG file")
-        return image_bytes(image)[..., :3].copy()
-    finally:
-        bpy.data.images.remove(image)
 
 
 class Making:

@@ -30,7 +30,8 @@ _kept: dict[str, Items] = {}
 """Blender keeps pointers to the texts of enum items: every list that it was ever shown."""
 
 
-def _keep(items: Items) -> Items:
+def keep_items(items: Items) -> Items:
+    """Return items that Blender may keep pointers to."""
     return _kept.setdefault(repr(items), items)
 
 
@@ -38,16 +39,16 @@ def basis_heads(_self: Any, context: bpy.types.Context | None) -> Items:
     """Return the heads that the active portrait's network learned from."""
     ob = context.object if context is not None else None
     if not portraits.is_portrait(ob):
-        return _keep([("", "None", "No portrait is selected")])
+        return keep_items([("", "None", "No portrait is selected")])
     facts = library.known.facts.get(ob.dressform_portrait.portrait)
     heads = facts.heads if facts is not None else ()
-    return _keep([(head, head, "") for head in heads] or [("", "None known", "Refresh first")])
+    return keep_items([(head, head, "") for head in heads] or [("", "None known", "Refresh first")])
 
 
 def other_portraits(_self: Any, context: bpy.types.Context | None) -> Items:
     """Return the other portraits of the scene, then those of the library."""
     if context is None:
-        return _keep([("", "None", "")])
+        return keep_items([("", "None", "")])
     objects = [
         (f"object:{ob.name}", ob.name, "A portrait of this scene, as it looks now")
         for ob in context.scene.objects
@@ -57,7 +58,7 @@ def other_portraits(_self: Any, context: bpy.types.Context | None) -> Items:
         (f"package:{entry.id}", entry.name, "A portrait of the library")
         for entry in library.known.portraits
     ]
-    return _keep([*objects, *packages] or [("", "None", "There is no other portrait")])
+    return keep_items([*objects, *packages] or [("", "None", "There is no other portrait")])
 
 
 def look_of_choice(context: bpy.types.Context, choice: str) -> tuple[PortraitLook, str]:

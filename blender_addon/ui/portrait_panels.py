@@ -16,7 +16,7 @@ from ..scene.cameras import scene_camera
 from ..scene.portrait_properties import STORED
 from . import choices, portrait_photo, portrait_pictures, portrait_styles, watching
 from .portraits import bake_key
-from .sidebar import Sidebar, paragraph
+from .sidebar import Sidebar, directions, paragraph
 
 if TYPE_CHECKING:
     import bpy
@@ -110,10 +110,7 @@ class DRESSFORM_PT_portrait_head(Sidebar):
         row.operator("dressform.interpolate_heads", icon="IPO_EASE_IN_OUT")
         _draw_choices(layout, ob, portrait_styles.HEAD)
         names = [name for name in state.direction_names.split("\n") if name]
-        column = layout.column(align=True)
-        for index in range(len(state.directions)):
-            text = names[index] if index < len(names) else f"Direction {index + 1}"
-            column.prop(state, "directions", index=index, text=text.capitalize(), slider=True)
+        directions(layout, state, names)
         layout.operator("dressform.reset_directions", icon="LOOP_BACK")
 
 

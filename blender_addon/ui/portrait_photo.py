@@ -16,6 +16,7 @@ import bpy
 from .. import portrait_service
 from ..contract.errors import DressformError
 from ..contract.portraits import PortraitFit, portrait_id
+from ..scene import stills
 from . import gallery, photos
 from .waiting import Outcome, redraw, refuse
 
@@ -39,7 +40,7 @@ class DRESSFORM_OT_portrait_from_photo(bpy.types.Operator):
     bl_options = {"REGISTER"}
 
     filepath: bpy.props.StringProperty(subtype="FILE_PATH", options={"SKIP_SAVE"})
-    filter_glob: bpy.props.StringProperty(default=photos.PICTURE_FILES, options={"HIDDEN"})
+    filter_glob: bpy.props.StringProperty(default=stills.PICTURE_FILES, options={"HIDDEN"})
     name: bpy.props.StringProperty(
         name="Name", description="Of the portrait; empty: the file's name", options={"SKIP_SAVE"}
     )
@@ -70,7 +71,7 @@ class DRESSFORM_OT_portrait_from_photo(bpy.types.Operator):
         base = self.portrait or context.scene.dressform.portrait
         scene = context.scene.name
         try:
-            image = photos.read_photo(path)
+            image = stills.read_photo(path)
             identity = portrait_id(name)
             _start(name, identity, base, image, scene, replace=self.replace)
         except DressformError as error:

@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import bpy
 
+from ..contract.avatar_look import PARTS
 from . import gallery
+
+PART_ITEMS = [("ALL", "Whole Person", "")] + [(part, part.capitalize(), "") for part in PARTS]
 
 
 class DressformScene(bpy.types.PropertyGroup):
@@ -24,6 +27,19 @@ class DressformScene(bpy.types.PropertyGroup):
         name="Portrait",
         description="Which portrait to add to the scene",
         items=gallery.portrait_items,  # pyright: ignore[reportArgumentType]
+    )
+    wardrobe: bpy.props.EnumProperty(
+        name="Wardrobe",
+        description="Which wardrobe draws people and fits photographs",
+        items=gallery.wardrobe_items,  # pyright: ignore[reportArgumentType]
+    )
+    draw_part: bpy.props.EnumProperty(
+        name="Draw",
+        description="Draw whole people, or only this part of them",
+        items=PART_ITEMS,
+    )
+    photo: bpy.props.PointerProperty(
+        name="Photograph", description="An open image of a person", type=bpy.types.Image
     )
 
 

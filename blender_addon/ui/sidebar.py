@@ -5,8 +5,12 @@
 from __future__ import annotations
 
 import textwrap
+from typing import TYPE_CHECKING, Any
 
 import bpy
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class Sidebar(bpy.types.Panel):
@@ -23,3 +27,11 @@ def paragraph(layout: bpy.types.UILayout, text: str, width: int = 38) -> None:
     column.scale_y = 0.8
     for line in textwrap.wrap(text, width):
         column.label(text=line)
+
+
+def directions(layout: Any, state: Any, names: Sequence[str]) -> None:
+    """Draw a slider for each of a look's `directions`, named by what it does where that is known."""
+    column = layout.column(align=True)
+    for index in range(len(state.directions)):
+        text = names[index] if index < len(names) else f"Direction {index + 1}"
+        column.prop(state, "directions", index=index, text=text.capitalize(), slider=True)

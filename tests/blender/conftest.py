@@ -53,6 +53,13 @@ MODULES = {
     "portrait_contract": "contract.portraits",
     "portrait_service": "portrait_service",
     "labels": "contract.labels",
+    "look_contract": "contract.avatar_look",
+    "wardrobe_contract": "contract.wardrobe",
+    "wardrobe_service": "wardrobe_service",
+    "asking": "asking",
+    "worn_looks": "scene.worn_looks",
+    "look_staging": "scene.look_staging",
+    "wardrobe_ui": "ui.wardrobe",
     "pixels": "engine.pixels",
 }
 

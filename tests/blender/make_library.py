@@ -1,5 +1,7 @@
 """Write a library of two tiny avatars: real packages, a real network, weights that nobody trained.
 
+Beside them lies a wardrobe in name only.
+
 Run by the server's Python: `python -m tests.blender.make_library FOLDER`. With `--portraits`, two
 packages for tests/blender/portrait_handlers.py, which needs no network, are added.
 """
@@ -53,6 +55,18 @@ def main(folder: Path) -> None:
             {"texture": torch.randn(16, 64, 64).half()},
             preview=Image.new("RGB", (64, 64), (200, 60 + 120 * index, 40)),
         )
+
+    write_package(
+        folder / "people",
+        Manifest(
+            kind="wardrobe",
+            id="people",
+            name="People",
+            licence="CC0-1.0",
+            requirements={"body": "body-cc0", "dresser": "dresser"},
+        ),
+        {"mean": torch.zeros(1)},  # enough for tests/blender/wardrobe_handlers.py
+    )
 
 
 def add_portraits(folder: Path) -> None:
