@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+import time
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
 from blender_addon.contract.errors import NoPersonFound, PackageDamaged
 from blender_addon.contract.wardrobe import fits_to_wire
 from models.avatar import AvatarRenderer
 from models.avatar_preview import preview
+from models.body import Hands, Landmarks
 from models.body_fit import BodyFitRecipe, iterate_fit_body
 from models.crop import MAX_SIZE
 from models.inversion import FitPhoto, fit_avatar
@@ -27,7 +30,7 @@ from models.person_photo import iterate_person
 from models.wardrobe_package import save_wardrobe_avatar
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -86,7 +89,10 @@ class FitNetworks:
 
 
 def iterate_person_fit(
-    networks: FitNetworks, asked: AvatarFit, recipe: FitRecipe | None = None
+    networks: FitNetworks,
+    asked: AvatarFit,
+    recipe: FitRecipe | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> Generator[PersonFitStep, None, FittedPerson]:
     """Fit an avatar to photographs, step by step.
 
@@ -94,6 +100,7 @@ def iterate_person_fit(
         networks: of the wardrobe.
         asked: photographs, masks and bodies as far as the user gives them, and what is done.
         recipe: the stages; the one for the wardrobe's device when left out.
+        stop: asked between steps of the stages; once true, what they have found is the result.
 
     Returns:
         the fit, as the generator's value.
@@ -104,10 +111,17 @@ def iterate_person_fit(
         MissingExtra: a photograph must be looked at, and there is no environment that sees.
         BadParameter: a body does not fit its photograph.
     """
+    started = time.monotonic()
+
+    def enough() -> bool:
+        late = asked.seconds is not None and time.monotonic() - started > asked.seconds
+        return late or (stop is not None and stop())
+
     photos: list[FitPhoto] = []
+    body = _on_cpu(networks.body)
     for number in range(len(asked.images)):
         first = _BODY_SHARE * number / len(asked.images)
-        photo = yield from _photo(networks.body, asked, number, first)
+        photo = yield from _photo(body, asked, number, first)
         photos.append(photo)
     photos = _of_one_shape(photos)
     stages = recipe or (CPU_FIT if networks.body.uv.device.type == "cpu" else FitRecipe())
@@ -119,6 +133,7 @@ def iterate_person_fit(
         with_effort(stages, asked.effort),
         stages=asked.stages,
         refine=asked.refine,
+        stop=enough,
     )
     while True:
         try:
@@ -248,6 +263,20 @@ def _placed(
         except StopIteration as end:
             return end.value.body, end.value.camera
         yield PersonFitStep("body", first + share * (0.3 + 0.7 * told.share))
+
+
+def _on_cpu(body: Body) -> Body:
+    """Return a body for fits, whose few vertices are not worth another device."""
+    if body.uv.device.type == "cpu":
+        return body
+    moved: dict[str, Any] = {}
+    for field in fields(body):
+        value = getattr(body, field.name)
+        if isinstance(value, Tensor):
+            moved[field.name] = value.cpu()
+        elif isinstance(value, Hands | Landmarks):
+            moved[field.name] = type(value)(*(each.cpu() for each in value))
+    return replace(body, **moved)
 
 
 def _of_one_shape(photos: list[FitPhoto]) -> list[FitPhoto]:

@@ -152,7 +152,7 @@ def blend_people(
 def redress_person(
     one: str,
     other: str,
-    take: list[str] | str,
+    take: list[str] | str = "head",
     amount: float = 1.0,
     name: str = "",
     identity: str = "",

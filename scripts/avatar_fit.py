@@ -6,7 +6,9 @@ avatar after each stage.
 
 from __future__ import annotations
 
+import signal
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +29,8 @@ from server.storage import Storage
 from training.imports.photo_fit import read_photo_fit
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
+    from types import FrameType
 
     from numpy.typing import NDArray
 
@@ -39,10 +42,11 @@ if TYPE_CHECKING:
 
 def fit_photographs(
     photos: list[str],
-    name: str,
+    name: str = "",
     wardrobe: str = WARDROBE,
     stages: list[FitStage] | None = None,
     effort: float = 1.0,
+    seconds: float | None = None,
     refine: bool = False,
     fit: list[Path] | Path | None = None,
     mask: list[Path] | Path | None = None,
@@ -60,11 +64,13 @@ def fit_photographs(
     Args:
         photos: image files, 1…8, before all options; or "astronaut" for scikit-image's photograph
             of Eileen Collins (NASA, public domain).
-        name: what people read.
+        name: what people read; made of the first photograph's when left out.
         wardrobe: id of the package whose people it is one of.
         stages: of w, generator, noise, texture: what is optimised after the encoder; all when left
             out, [] is the quickest.
         effort: times the stages' usual numbers of steps, 0.02…4.
+        seconds: the stages end when so long has passed; Ctrl-C ends them, too. What they have found
+            is the result.
         refine: whether shape and pose are refined, too.
         fit: your own fit of the body, a file for each photograph: .npz or .json of Dressform's own
             fields, or SMPLify-X's .pkl, .json or .npz (docs/wardrobe.md).
@@ -86,6 +92,7 @@ def fit_photographs(
     """
     if not 1 <= len(photos) <= MAX_PHOTOGRAPHS:
         raise BadParameter(f"{len(photos)} photographs", f"give 1…{MAX_PHOTOGRAPHS}")
+    name = name or Path(photos[0]).stem
     target = into or Storage().library
     folder = free_folder(target, identity or avatar_id(name), replace=replace)
     packages = Library(library, target)
@@ -107,9 +114,11 @@ def fit_photographs(
         effort=effort,
         focal=focals[0],
         person=person,
+        seconds=seconds,
         refine=refine,
     )
-    fitted = _run(iterate_person_fit(networks, asked), pictures)
+    with _asked_to_stop() as stop:
+        fitted = _run(iterate_person_fit(networks, asked, stop=stop), pictures)
     save_person(folder, networks, asked, fitted, licence=licence, recipe={"command": "avatar fit"})
     for stage, figures in fitted.avatar.figures.items():
         print(f"{stage:<10} distance {figures.distance:.4f}   {figures.seconds:6.1f} s")
@@ -165,6 +174,22 @@ def _read_mask(file: Path | None, image: NDArray[np.uint8]) -> NDArray[np.uint8]
     if mask.shape != image.shape[:2]:
         raise BadParameter(f"{file} has another size than its photograph")
     return mask
+
+
+@contextmanager
+def _asked_to_stop() -> Generator[Callable[[], bool]]:
+    """Return what says whether Ctrl-C was pressed; pressed again it interrupts as ever."""
+    pressed: list[int] = []
+
+    def press(number: int, _frame: FrameType | None) -> None:
+        pressed.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: bool(pressed)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _run(fit: Generator[PersonFitStep, None, FittedPerson], pictures: Path | None) -> FittedPerson:

@@ -31,6 +31,7 @@ MAX_PICTURES = 64
 """People that one request may show."""
 MAX_PHOTOGRAPHS = 8
 MAX_PEOPLE = 64
+MAX_FIT_SECONDS = 24 * 3600.0
 MIN_EFFORT, MAX_EFFORT = 0.02, 4.0
 
 FitStage = Literal["body", "encoder", "w", "generator", "noise", "texture", "writing"]
@@ -245,7 +246,8 @@ class AvatarFit:
     "avatar-…"), stages (list of str of `OPTIMISED`, default all: what is optimised after the
     encoder; none is the quickest), effort (number 0.02…4, default 1: times the stages' usual
     numbers of steps), focal (number, optional: focal length in pixels of the photographs; guessed
-    otherwise), person (int, optional: which of several people, from the left, from 0), refine (bool, default false: whether shape and pose are refined, too),
+    otherwise), person (int, optional: which of several people, from the left, from 0), seconds (number, optional: the stages end when so
+    long has passed, and what they have found is the result), refine (bool, default false: whether shape and pose are refined, too),
     replace (bool, default false). Arrays: image_0 … image_7 (H, W, 3) uint8 sRGB, upright;
     mask_0 … (H, W) uint8, optional: the person, 255, in the photograph of that number; all of
     pose (n, 55, 3, 3), transl (n, 3), betas (b,), expression (n, e), K (n, 3, 3) and Rt (n, 3, 4)
@@ -271,6 +273,7 @@ class AvatarFit:
     effort: float = 1.0
     focal: float | None = None
     person: int | None = None
+    seconds: float | None = None
     refine: bool = False
     replace: bool = False
 
@@ -286,10 +289,8 @@ class AvatarFit:
             "replace": self.replace,
             "priority": "job",
         }
-        if self.focal is not None:
-            params["focal"] = self.focal
-        if self.person is not None:
-            params["person"] = self.person
+        chosen = {"focal": self.focal, "person": self.person, "seconds": self.seconds}
+        params |= {name: value for name, value in chosen.items() if value is not None}
         arrays: dict[str, np.ndarray[Any, Any]] = {
             f"image_{number}": image for number, image in enumerate(self.images)
         }

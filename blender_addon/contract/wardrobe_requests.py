@@ -30,6 +30,7 @@ from .operations import body_of, coefficients, priority_of
 from .portraits import MAX_THUMBNAIL
 from .wardrobe import (
     MAX_EFFORT,
+    MAX_FIT_SECONDS,
     MAX_PEOPLE,
     MAX_PHOTOGRAPHS,
     MAX_PICTURES,
@@ -168,6 +169,11 @@ def parse_avatar_fit(request: Request) -> AvatarFit:
         effort=effort,
         focal=number(params, "focal", 1.0, 1e6) if params.get("focal") is not None else None,
         person=person,
+        seconds=(
+            number(params, "seconds", 0.0, MAX_FIT_SECONDS)
+            if params.get("seconds") is not None
+            else None
+        ),
         refine=flag(params, "refine"),
         replace=flag(params, "replace"),
     )

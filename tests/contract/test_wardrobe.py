@@ -88,7 +88,7 @@ ALL = {
         wardrobe.AvatarFit(
             wardrobe="wardrobe-people", name="Di", id="avatar-di", images=(IMAGE, IMAGE),
             masks=(None, MASK), fits=((body(), camera(50, 40)), (body(0.1), camera(50, 40))),
-            stages=("w", "texture"), effort=0.5, focal=900.0, person=1, refine=True, replace=True,
+            stages=("w", "texture"), effort=0.5, focal=900.0, person=1, seconds=60.0, refine=True, replace=True,
         ),
         requests.parse_avatar_fit,
     ),
