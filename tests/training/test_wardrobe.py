@@ -51,7 +51,7 @@ QUICK = WardrobeRecipe(
     ),
     codes=WardrobeCodes(prior="gaussian", first="principal", noise=0.05, pull=1e-3),
     weights=WardrobeWeights(
-        texture=1.0, edges=0.5, l1=20.0, segmentation=1.0, mask_entropy=5.0, kept=0.3, norms="rms"
+        texture=1.0, edges=0.5, unwrapped=2.0, l1=20.0, segmentation=1.0, mask_entropy=5.0, kept=0.3, norms="rms"
     ),
     optimiser=WardrobeOptimiser(
         beta1=0.5, average_images=8, average_ramp=0.5, first_colours=0.1, equalised=False,

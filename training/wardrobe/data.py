@@ -74,6 +74,24 @@ class View:
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
+class TextureBatch(NamedTuple):
+    """Unwrapped photographs of a step.
+
+    Attributes:
+        people: captures, in order.
+        colour: (P, 3, S, S) float32 sRGB −1…1.
+        visibility: (P, 1, S, S) float32, 0…1.
+    """
+
+    people: tuple[int, ...]
+    colour: Tensor
+    visibility: Tensor
+
+    def to(self, device: torch.device) -> TextureBatch:
+        """Return the batch on a device."""
+        return TextureBatch(self.people, self.colour.to(device), self.visibility.to(device))
+
+
 class Batch(NamedTuple):
     """Images of a step, with all that it takes to render them.
 
@@ -90,6 +108,7 @@ class Batch(NamedTuple):
         frames: of each image, the person and the frame's index in its capture.
         K: (B, 3, 3) float32 intrinsics of the output.
         joints: (B, 55, 3) float32: x and y in output pixels, depth in metres.
+        unwrapped: the people's unwrapped photographs, where they were asked for.
     """
 
     shape: tuple[int, int, int]
@@ -104,6 +123,7 @@ class Batch(NamedTuple):
     frames: tuple[tuple[int, int], ...]
     K: Tensor
     joints: Tensor
+    unwrapped: TextureBatch | None = None
 
     def to(self, device: torch.device) -> Batch:
         """Return the batch on a device."""
@@ -117,21 +137,9 @@ class Batch(NamedTuple):
             for name, value in vars(self.samples).items()
             if isinstance(value, Tensor)
         }
-        return self._replace(**moved, samples=replace(self.samples, **tensors))
-
-
-class TextureBatch(NamedTuple):
-    """Unwrapped photographs of a step.
-
-    Attributes:
-        people: captures, in order.
-        colour: (P, 3, S, S) float32 sRGB −1…1.
-        visibility: (P, 1, S, S) float32, 0…1.
-    """
-
-    people: tuple[int, ...]
-    colour: Tensor
-    visibility: Tensor
+        unwrapped = None if self.unwrapped is None else self.unwrapped.to(device)
+        samples = replace(self.samples, **tensors)
+        return self._replace(**moved, samples=samples, unwrapped=unwrapped)
 
 
 class Crowd:
@@ -228,13 +236,14 @@ class Crowd:
         colour = torch.stack(colours).float() / 127.5 - 1.0
         return TextureBatch(tuple(people), colour, torch.stack(visible).float() / 255.0)
 
-    def batch(self, seed: int, step: int, *, whole: bool = True) -> Batch:
+    def batch(self, seed: int, step: int, *, whole: bool = True, unwrapped: bool = False) -> Batch:
         """Return the images of a step: `data.frames` of each of `data.people`.
 
         Args:
             seed: of the training.
             step: the same step always gives the same batch.
             whole: whole images, or windows of `data.crop` somewhere on the person.
+            unwrapped: with the people's unwrapped photographs.
         """
         rng = np.random.default_rng((seed, step))
         chosen: list[tuple[int, int]] = []
@@ -245,7 +254,8 @@ class Crowd:
             chosen += [(int(person), frames[place]) for place in places]
         background = torch.from_numpy(rng.random((len(chosen), 3, 1, 1), dtype=np.float32))
         crop = None if whole or not self.data.crop else rng
-        return self.batch_of(chosen, background, crop)
+        batch = self.batch_of(chosen, background, crop)
+        return batch._replace(unwrapped=self.textures_of(batch.people)) if unwrapped else batch
 
     def batch_of(
         self,

@@ -102,6 +102,8 @@ class WardrobeWeights:
         texture: texture stage: absolute difference of visible texels, colours −1…1, at the
             texture's size, and at a half, quarter and eighth of it.
         edges: texture stage: absolute difference of neighbouring texels' differences.
+        unwrapped: how much of these two takes part in the image stage, on the textures that it
+            paints anyway.
         l1: image stage: composites over random backgrounds.
         perceptual: composites over grey.
         face_perceptual: the face's crop.
@@ -125,6 +127,7 @@ class WardrobeWeights:
 
     texture: float = 0.0
     edges: float = 0.0
+    unwrapped: float = 0.0
     l1: float = 0.0
     perceptual: float = 0.0
     face_perceptual: float = 0.0
@@ -161,6 +164,7 @@ class WardrobeOptimiser:
         image_rate: of G in the image stage.
         image_dresser_rate: of R in the image stage.
         beta1: decay of the first moment; the discriminators' is always 0.
+        fit_beta1: the same in the first two stages, which nobody plays against.
         beta2: decay of the second moment.
         average_every: steps between updates of the running average.
         first_colours: the first values of G's colour layers are multiplied by this. Unit ones,
@@ -187,6 +191,7 @@ class WardrobeOptimiser:
     image_rate: float = 2e-3
     image_dresser_rate: float = 1e-3
     beta1: float = 0.0
+    fit_beta1: float = 0.9
     beta2: float = 0.99
     average_every: int = 1
     first_colours: float = 1.0

@@ -89,7 +89,9 @@ class WardrobeStep:
             parts, seen = self._image_parts(batch.to(self.device), random), batch.shape[0]
         else:
             return self._against(batch.to(self.device), step, steps_of_stage, random)
-        values = self._improve(parts, step, self._scales(1.0, 0.0), self.recipe.optimiser.clip)
+        unwrapped = self.recipe.weights.unwrapped if stage == "image" else 1.0
+        scale = self._scales(1.0, 0.0, unwrapped)
+        values = self._improve(parts, step, scale, self.recipe.optimiser.clip)
         self._follow(seen, step)
         return values
 
@@ -109,14 +111,18 @@ class WardrobeStep:
         until = size // 4 if progress < quarter else size // 2 if progress < half else size
         own = self.model.codes[list(batch.people)]
         painted = self.model.textures(self._noisy(own, random), until)
-        truth = TextureBatch(batch.people, *(t.to(self.device) for t in batch[1:]))
-        return texture_losses(painted, truth, self.recipe.weights) | {"codes": self.code_loss(own)}
+        parts = texture_losses(painted, batch.to(self.device), self.recipe.weights)
+        return parts | {"codes": self.code_loss(own)}
 
     def _image_parts(self, batch: Batch, random: torch.Generator) -> dict[str, Tensor]:
         own = self.model.codes[list(batch.people)]
         textures = self.model.textures(self._noisy(own, random))
         dressed = self.model.dress(self.model.features(textures, batch), batch)
-        return self.image_losses.losses(dressed, batch) | {"codes": self.code_loss(own)}
+        parts = self.image_losses.losses(dressed, batch)
+        if batch.unwrapped is not None:
+            # G has painted the textures anyway, and unwrapped photographs show all sides at once.
+            parts |= texture_losses(textures, batch.unwrapped, self.recipe.weights)
+        return parts | {"codes": self.code_loss(own)}
 
     def _against(
         self, batch: Batch, step: int, steps_of_stage: int, random: torch.Generator
@@ -178,10 +184,11 @@ class WardrobeStep:
         self.optimiser.step()
         return values
 
-    def _scales(self, kept: float, adversarial: float) -> dict[str, float]:
+    def _scales(self, kept: float, adversarial: float, unwrapped: float = 0.0) -> dict[str, float]:
         weights = self.recipe.weights
         scale = {name: getattr(weights, name) * kept for name in IMAGE_TERMS}
-        scale |= {name: getattr(weights, name) for name in ("texture", "edges", "augreg", "wreg")}
+        scale |= {name: getattr(weights, name) * unwrapped for name in ("texture", "edges")}
+        scale |= {name: getattr(weights, name) for name in ("augreg", "wreg")}
         for name in ("adv_unary", "adv_binary", "adv_face"):
             scale[name] = getattr(weights, name) * adversarial
         return scale | {
@@ -232,6 +239,8 @@ class WardrobeStep:
         rates |= {"codes": optimiser.code_rate, "regressor": optimiser.regressor_rate}
         for group in self.optimiser.param_groups:
             group["lr"] = rates[group["name"]] * group["gain"] * factor
+            beta1 = optimiser.beta1 if stage == "adversarial" else optimiser.fit_beta1
+            group["betas"] = (beta1, optimiser.beta2)
 
     def _set_mode(self, stage: StageName, progress: float) -> None:
         share = self.recipe.optimiser.freeze_statistics

@@ -337,7 +337,10 @@ class RunningStage:
         crowd, seed = self._training.crowd, self._training.recipe.seed
         if self._name == "texture":
             return crowd.texture_batch(seed, step)
-        return crowd.batch(seed, step, whole=self._name != "image")
+        if self._name == "image":
+            unwrapped = self._training.recipe.weights.unwrapped > 0
+            return crowd.batch(seed, step, whole=False, unwrapped=unwrapped)
+        return crowd.batch(seed, step)
 
     def make(self, batch: Batch | TextureBatch) -> dict[str, float]:
         """Make one step."""
