@@ -45,3 +45,16 @@ def test_colours_that_nobody_saw_do_not_matter(crowd):
     assert torch.equal(
         principal_codes(colours, visibility, 8), principal_codes(other, visibility, 8)
     )
+
+
+def test_components_may_keep_their_shares():
+    random = torch.Generator().manual_seed(0)
+    colours = torch.randn(6, 3, 32, 32, generator=random)
+    colours[:3] += 2.0
+    seen = torch.ones(6, 1, 32, 32)
+    codes = principal_codes(colours, seen, 8, even=False)
+    spread = codes.square().mean(dim=0)
+    assert (spread[:4].diff() < 0).all()
+    assert spread[0] > 3 * spread[1]
+    same = principal_codes(colours, seen, 8)
+    torch.testing.assert_close(codes[:, 0] / codes[0, 0], same[:, 0] / same[0, 0])

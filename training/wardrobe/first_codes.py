@@ -17,13 +17,17 @@ _SEEN = 0.05
 """Least mean visibility of a texel at that size that counts."""
 
 
-def principal_codes(colours: Tensor, visibility: Tensor, style: int) -> Tensor:
-    """Return one code a person, components uncorrelated and of variance 1.
+def principal_codes(
+    colours: Tensor, visibility: Tensor, style: int, *, even: bool = True
+) -> Tensor:
+    """Return one code a person, components uncorrelated and of mean variance 1.
 
     Args:
         colours: (P, 3, S, S) unwrapped colours, −1…1; S ≥ 32 or any smaller power of two.
         visibility: (P, 1, S, S) how well each texel was seen, 0…1. A texel that a person does not
             show has the mean colour of those who do.
+        even: whether each component has the variance 1; otherwise they keep their shares of the
+            people's differences, so that what matters most is learnt first.
         style: numbers of a code. Beyond the P − 1 components that there are, they are 0.
 
     Returns:
@@ -45,4 +49,7 @@ def principal_codes(colours: Tensor, visibility: Tensor, style: int) -> Tensor:
     count = min(style, people - 1, int((values > values.max() * 1e-6).sum()))
     codes = torch.zeros(people, style, dtype=torch.float32)
     codes[:, :count] = (left[:, :count] * max(people - 1, 1) ** 0.5).float()
+    if not even and count:
+        share = values[:count] / values[:count].square().mean().sqrt()
+        codes[:, :count] *= share.float()
     return codes

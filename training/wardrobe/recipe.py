@@ -81,6 +81,7 @@ class WardrobeCodes:
             "gaussian" with mean and covariance of the training people's codes.
         first: first codes: "random", or "principal" components of the unwrapped colours, by which
             people who look alike are neighbours from the start.
+        even: whether principal components all get the same variance, or keep their shares.
         deviation: standard deviation of the codes' first values.
         noise: standard deviation of what is added to a code in every step: neighbours of a code
             must look like it.
@@ -89,6 +90,7 @@ class WardrobeCodes:
 
     prior: Literal["mapping", "gaussian"] = "mapping"
     first: Literal["random", "principal"] = "random"
+    even: bool = False
     deviation: float = 0.5
     noise: float = 0.0
     pull: float = 0.0

@@ -279,10 +279,10 @@ class WardrobeTraining:
             return
         batch = self.crowd.textures_of(self.crowd.train)
         style = self.recipe.generator.style
-        found = principal_codes(batch.colour, batch.visibility, style) * codes.deviation
+        found = principal_codes(batch.colour, batch.visibility, style, even=codes.even)
         with torch.no_grad():
             for model in (self.stepper.model, self.stepper.average):
-                model.codes.copy_(found)
+                model.codes.copy_(found * codes.deviation)
 
     def _take_over(self, model: WardrobeModel, state: dict[str, Any]) -> None:
         values: dict[str, Tensor] = state["average"]
