@@ -60,6 +60,8 @@ _TORSO = [
     for name in ("shoulder", "hip", "ear")
     for side in ("left", "right")
 ]
+_LEAST_COUNT = 0.2
+"""How much limbs count for the contour that may be hidden."""
 _GROUPS = {"root": 2, "pose": 3, "shape": 4}
 """How many of root, pelvis, pose and betas each stage moves."""
 _FLIP = np.diag([1.0, -1.0, -1.0])
@@ -277,7 +279,7 @@ class _Fit:
         if recipe.contour > 0:
             outline = self._pixels(posed.vertices[:, self._outline])
             around = inside_cost(seen, outline, self._counts, metres) + around_cost(
-                seen, outline, metres
+                seen, outline, self._counts, metres
             )
             cost = cost + recipe.contour * around
         return cost
@@ -371,7 +373,7 @@ def _vertex_counts(body: Body, seen: Seen) -> Tensor:
             "knee": ["knee"], "ankle": ["ankle", "foot"],
         }  # fmt: skip
         for landmark, names in parts.items():
-            weight = seen.weights[LANDMARK_INDEX[f"{side}_{landmark}"]].clamp_min(0.05)
+            weight = seen.weights[LANDMARK_INDEX[f"{side}_{landmark}"]].clamp_min(_LEAST_COUNT)
             for name in names:
                 joint[JOINT_INDEX[f"{side}_{name}"]] = weight
     return body.skin_weights @ joint

@@ -33,7 +33,7 @@ ROBUST = 0.15
 """Metres from which a landmark counts as wrong rather than as far off."""
 DIRECTION_SPREAD = 0.35
 """Radians that the guessed directions of limbs in space may well be off."""
-INSIDE_SPREAD, AROUND_SPREAD = 0.02, 0.025
+INSIDE_SPREAD, AROUND_SPREAD = 0.02, 0.035
 """Metres that the body may well reach out of the mask, and clothes around it from the body."""
 CONTOUR_COUNT = 24.0
 """How many independent measurements a whole contour is taken for: its points know of each other."""
@@ -168,18 +168,23 @@ def inside_cost(seen: Seen, pixels: Tensor, counts: Tensor, metres: float) -> Te
     )[:, 0, 0]
     shown = (place.detach().abs() < 1.0).all(dim=2) * counts
     cost = shown * _robust((away * metres).square(), 0.1)
-    return CONTOUR_COUNT * cost.sum(dim=1) / counts.sum().clamp_min(1.0) / INSIDE_SPREAD**2
+    # The mean over what the photograph shows: of a half-length portrait that is half a body.
+    return CONTOUR_COUNT * cost.sum(dim=1) / shown.sum(dim=1).clamp_min(1.0) / INSIDE_SPREAD**2
 
 
-def around_cost(seen: Seen, pixels: Tensor, metres: float) -> Tensor:
-    """Return (B,): how far the mask's edge lies from the nearest projected vertex (B, N, 2)."""
+def around_cost(seen: Seen, pixels: Tensor, counts: Tensor, metres: float) -> Tensor:
+    """Return (B,): how far the mask's edge lies from the nearest projected vertex (B, N, 2).
+
+    What is not seen is not pulled there: arguments as of `inside_cost`.
+    """
     if seen.contour is None:
         return pixels.new_zeros(len(pixels))
     with torch.no_grad():
         nearest = torch.cdist(seen.contour.expand(len(pixels), -1, -1), pixels).argmin(dim=2)
     chosen = pixels.gather(1, nearest[..., None].expand(-1, -1, 2))
     square = (chosen - seen.contour).square().sum(dim=2) * metres**2
-    return CONTOUR_COUNT * _robust(square, 0.08).mean(dim=1) / AROUND_SPREAD**2
+    cost = counts[nearest] * _robust(square, 0.08)
+    return CONTOUR_COUNT * cost.mean(dim=1) / AROUND_SPREAD**2
 
 
 def _robust(square: Tensor, scale: float) -> Tensor:

@@ -138,6 +138,9 @@ COMMANDS: dict[str, Command] = {
         "scripts.avatar:redress_person", "give somebody parts of somebody else"
     ),
     "avatar save": Command("scripts.avatar:save_person", "keep a look as an avatar"),
+    "avatar fit-body": Command(
+        "scripts.body_fit:fit_photograph_body", "find the body in a photograph"
+    ),
     "avatar fit": Command(
         "scripts.avatar_fit:fit_photographs", "make an avatar of photographs", several=True
     ),
