@@ -203,10 +203,16 @@ class EncoderTraining:
         for group in self.optimiser.param_groups:
             group["lr"] = schedule.rate * (schedule.floor + (1.0 - schedule.floor) * turn)
         self.encoder.train()
-        loss = weights.w * self._error(self.encoder(images), w)
-        values = {"loss/w": float(loss.detach())}
+        supervised = None
         if self.supervision is not None and self.step % weights.images_every == 0:
-            parts = self.supervision.losses(self.encoder, self.step)
+            supervised = self.supervision.draw(self.step)
+            # Together: batch normalisation should not see a handful of images alone.
+            images = torch.cat([images, supervised[0]])
+        found = self.encoder(images)
+        loss = weights.w * self._error(found[: len(w)], w)
+        values = {"loss/w": float(loss.detach())}
+        if self.supervision is not None and supervised is not None:
+            parts = self.supervision.losses(found[len(w) :], supervised[1])
             values |= {f"loss/{name}": float(part.detach()) for name, part in parts.items()}
             scaled = [getattr(weights, name) * part for name, part in parts.items()]
             loss = loss + weights.images_every * torch.stack(scaled).sum()

@@ -22,9 +22,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from models.dresser import Dresser
-    from models.photo_encoder import PhotoEncoder
     from models.texture_generator import TextureGenerator
     from training.dressing_data import People
+    from training.wardrobe.data import Batch
     from training.wardrobe.encoder_recipe import EncoderRecipe
 
 _SEED = 32_452_843
@@ -59,8 +59,8 @@ class ImageSupervision:
         weights = WardrobeWeights(l1=recipe.weights.l1, perceptual=recipe.weights.perceptual)
         self.compared = ImageLosses(weights, torch.device("cpu"))
 
-    def losses(self, encoder: PhotoEncoder, step: int) -> dict[str, Tensor]:
-        """Return the losses of a step by name."""
+    def draw(self, step: int) -> tuple[Tensor, Batch]:
+        """Return a step's photographs (P, 4, S, S), and the frames that they must give."""
         rng = np.random.default_rng((_SEED, self.recipe.seed, step))
         chosen = rng.permutation(self.train)[: self.recipe.weights.people]
         images: list[Tensor] = []
@@ -72,8 +72,11 @@ class ImageSupervision:
             images.append(frame_image(frame, self.layout, self.recipe.architecture))
             shown.append((person, int(other)))
         random = torch.from_numpy(rng.random((len(shown), 3, 1, 1), dtype=np.float32))
-        batch = self.crowd.batch_of(shown, random)
-        textures = self.generator(encoder(torch.stack(images)))
+        return torch.stack(images), self.crowd.batch_of(shown, random)
+
+    def losses(self, w: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Return the losses by name of what the encoder found, (P, L, W)."""
+        textures = self.generator(w)
         dressed = dress_textures(
             textures, self.dresser, batch.samples, batch.texture, batch.shape[0]
         )
