@@ -27,12 +27,11 @@ POSES = 4
 LEAST = 0.15
 """Changes of less, in spreads of the training people, have no name."""
 _TONES = {
-    "lighter": np.array([1.0, 1.0, 1.0]) / 3.0,
-    "redder": np.array([1.0, -0.5, -0.5]),
-    "greener": np.array([-0.5, 1.0, -0.5]),
-    "bluer": np.array([-0.5, -0.5, 1.0]),
+    ("lighter", "darker"): np.array([1.0, 1.0, 1.0]) / 3.0,
+    ("redder", "greener"): np.array([1.0, -1.0, 0.0]),
+    ("bluer", "yellower"): np.array([-0.5, -0.5, 1.0]),
 }
-_OPPOSITES = {"lighter": "darker"}
+"""Words for more and for less of each."""
 
 
 def direction_names(
@@ -109,8 +108,7 @@ def _name(change: NDArray[np.float64], wider: float, taken: set[str], index: int
     found: list[tuple[float, str]] = []
     for part, of_part in zip(PARTS, np.nan_to_num(change), strict=True):
         for tone, value in zip(tones, of_part, strict=True):
-            word = tone if value > 0 else _OPPOSITES.get(tone, f"less {tone.removesuffix('er')}")
-            found.append((abs(float(value)), f"{word} {part}"))
+            found.append((abs(float(value)), f"{tone[0] if value > 0 else tone[1]} {part}"))
     found.append((abs(wider), "wider outline" if wider > 0 else "narrower outline"))
     for size, name in sorted(found, reverse=True):
         if size >= LEAST and name not in taken:
