@@ -140,7 +140,7 @@ class Library:
             if wardrobe_id in ("", wardrobe.id):
                 return wardrobe
         if not self.wardrobes:
-            raise UnknownModel(NO_WARDROBE, "use a library with one (docs/wardrobe.md)")
+            raise UnknownModel(NO_WARDROBE, WITHOUT_WARDROBE)
         known = ", ".join(wardrobe.id for wardrobe in self.wardrobes)
         raise UnknownModel(
             f"the server's library has no wardrobe {wardrobe_id!r}", f"choose one of: {known}"
@@ -187,7 +187,8 @@ class Library:
         )
 
 
-NO_WARDROBE = 'the server\'s library has no package of kind "wardrobe"'
+NO_WARDROBE = "the server's library has no wardrobe"
+WITHOUT_WARDROBE = 'use a library with a package of kind "wardrobe", then Refresh'
 
 known = Library()
 """The library as last fetched; the panel draws from it and never waits."""

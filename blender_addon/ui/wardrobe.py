@@ -66,7 +66,7 @@ def no_wardrobe(operator: type[bpy.types.Operator]) -> bool:
     if known.wardrobes or not (known.avatars or known.portraits):
         return False  # there is one, or nobody has looked yet
     operator.poll_message_set(
-        'The library has no wardrobe: use one with a package of kind "wardrobe", then Refresh'
+        f"{library.NO_WARDROBE[0].upper()}{library.NO_WARDROBE[1:]}: {library.WITHOUT_WARDROBE}"
     )
     return True
 
@@ -84,14 +84,20 @@ def rig_of(context: bpy.types.Context) -> bpy.types.Object:
     return person_of(context.object)  # pyright: ignore[reportReturnType]
 
 
-def wardrobe_of(context: bpy.types.Context) -> str:
-    """Return the id of the wardrobe that fits the active person; "" without, or not known yet."""
-    rig = person_of(context.object)
-    chosen = context.scene.dressform.wardrobe if len(library.known.wardrobes) > 1 else ""
-    if rig is None:
-        return chosen
+def fitting_wardrobe(rig: bpy.types.Object) -> str:
+    """Return the id of the wardrobe that a person's look can be changed with; "" without one."""
     found = library.known.wardrobe_for(rig.dressform.avatar)
-    return rig.dressform_look.wardrobe or (found.id if found is not None else chosen)
+    return rig.dressform_look.wardrobe or (found.id if found is not None else "")
+
+
+def wardrobe_of(context: bpy.types.Context) -> str:
+    """Return the id of the wardrobe that fits the active person, or else the chosen one.
+
+    "" stands for the first of the library.
+    """
+    rig = person_of(context.object)
+    fitting = "" if rig is None else fitting_wardrobe(rig)
+    return fitting or (context.scene.dressform.wardrobe if len(library.known.wardrobes) > 1 else "")
 
 
 class _OfDrawn:
@@ -188,7 +194,7 @@ class DRESSFORM_OT_lock_drawn(_OfDrawn, bpy.types.Operator):
 
 
 class DRESSFORM_OT_wear_drawn(_OfDrawn, bpy.types.Operator):
-    """Let the active person look like this one."""
+    """Let the active person look like this one; pose, shape and motion stay."""
 
     bl_idname = "dressform.wear_drawn"
     bl_label = "Wear"
@@ -199,10 +205,12 @@ class DRESSFORM_OT_wear_drawn(_OfDrawn, bpy.types.Operator):
         return needs_person(cls, context) and super().poll(context)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
+        rig, drawn = rig_of(context), _drawn(context)
         try:
-            worn_looks.wear(rig_of(context), _drawn(context).looks[self.index])
+            worn_looks.wear(rig, drawn.looks[self.index])
         except DressformError as error:
             return refuse(self, error)
+        rig.dressform.avatar = drawn.avatar
         redraw(context)
         return {"FINISHED"}
 
@@ -230,6 +238,8 @@ class DRESSFORM_OT_add_drawn(_OfDrawn, Waiting):
 def _draw(context: bpy.types.Context, look: AvatarLook, near: float, part: str) -> None:
     """Draw people in a job; they are on show when they are there.
 
+    A person of another dresser cannot go towards them: then they are people of their own.
+
     Raises:
         BadParameter: all people on show are locked.
     """
@@ -241,22 +251,20 @@ def _draw(context: bpy.types.Context, look: AvatarLook, near: float, part: str) 
         raise BadParameter("all people on show are locked", "unlock one of them")
     seeds = tuple(random.sample(range(SEEDS_SHOWN), CHOICES - len(kept)))
     chosen, worn = wardrobe_of(context), "" if rig is None else rig.dressform.avatar
-    wanted = AvatarSample(
-        avatar=worn,
-        look=replace(look, wardrobe=look.wardrobe or chosen),
-        seeds=seeds,
-        near=near,
-        vary="" if part == "ALL" else part,
-        view=PersonView(size=THUMBNAIL, part="" if part == "ALL" else part),
-    )
+    varied = "" if part == "ALL" else part
 
     def work(stop: Callable[[], bool]) -> tuple[AvatarSample, NDArray[np.uint8]]:
         server = watching.server(stop)
-        found = wardrobe_service.find(server, wanted.look.wardrobe)
-        asked = replace(
-            wanted,
-            avatar=wanted.avatar or found.id,
-            look=replace(wanted.look, wardrobe=found.id),
+        found = wardrobe_service.find(server, look.wardrobe or chosen)
+        fits = library.known.wardrobe_for(worn) is not None
+        known = fits or bool(look.wardrobe)
+        asked = AvatarSample(
+            avatar=worn if fits else found.id,
+            look=replace(look if known else AvatarLook(), wardrobe=found.id),
+            seeds=seeds,
+            near=near if known else 0.0,
+            vary=varied,
+            view=PersonView(size=THUMBNAIL, part=varied),
         )
         return asked, wardrobe_service.draw(server, asked)
 

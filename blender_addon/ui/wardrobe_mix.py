@@ -24,7 +24,7 @@ from ..scene.portrait_edits import SEEDS_SHOWN
 from . import gallery, watching
 from .portrait_heads import Items, keep_items
 from .waiting import Outcome, Waiting, redraw, refuse
-from .wardrobe import needs_person, no_wardrobe, rig_of
+from .wardrobe import fitting_wardrobe, needs_person, rig_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,9 +37,11 @@ def others(_self: Any, context: bpy.types.Context | None) -> Items:
     """Return somebody new, then the avatars that the active person can be mixed with."""
     found: Items = []
     if context is not None and context.object is not None:
-        avatar = rig_of(context).dressform.avatar
-        found = [(each.id, each.name, "") for each in library.known.like(avatar)]
-    return keep_items([(SOMEBODY_NEW, "Somebody New", "A person whom the wardrobe draws"), *found])
+        rig = rig_of(context)
+        if fitting_wardrobe(rig):
+            found.append((SOMEBODY_NEW, "Somebody New", "A person whom the wardrobe draws"))
+        found += [(each.id, each.name, "") for each in library.known.like(rig.dressform.avatar)]
+    return keep_items(found or [(SOMEBODY_NEW, "Nobody", "")])
 
 
 class DRESSFORM_OT_mix_person(bpy.types.Operator):
@@ -57,7 +59,13 @@ class DRESSFORM_OT_mix_person(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return needs_person(cls, context) and not no_wardrobe(cls)
+        if not needs_person(cls, context):
+            return False
+        rig = rig_of(context)
+        if fitting_wardrobe(rig) or library.known.like(rig.dressform.avatar):
+            return True
+        cls.poll_message_set("No other avatar of the library shares this one's dresser and body")
+        return False
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         rig = rig_of(context)

@@ -50,7 +50,7 @@ def _draw_choices(layout: Any, context: bpy.types.Context) -> None:
         row.scale_y = 1.4
         anew = row.operator("dressform.draw_people", icon="FILE_REFRESH")
         anew.near, anew.vary = 0.0, settings.draw_part
-        if rig is not None:
+        if rig is not None and wardrobe.fitting_wardrobe(rig):
             like = row.operator("dressform.draw_people", text="More Like This", icon="IMGDISPLAY")
             like.near, like.vary = wardrobe.NEAR, settings.draw_part
     layout.prop(settings, "draw_part")
@@ -84,7 +84,7 @@ class _OfPerson(Sidebar):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        return bool(library.known.wardrobes) and person_of(context.object) is not None
+        return person_of(context.object) is not None
 
 
 class DRESSFORM_PT_wardrobe_mix(_OfPerson):
@@ -132,6 +132,11 @@ class DRESSFORM_PT_wardrobe_directions(_OfPerson):
 
     bl_idname = "DRESSFORM_PT_wardrobe_directions"
     bl_label = "Directions"
+
+    @classmethod
+    def poll(cls, context: bpy.types.Context) -> bool:
+        rig = person_of(context.object)
+        return rig is not None and bool(wardrobe.fitting_wardrobe(rig))
 
     def draw(self, context: bpy.types.Context) -> None:
         layout: Any = self.layout

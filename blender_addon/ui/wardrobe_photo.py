@@ -68,6 +68,12 @@ class DRESSFORM_OT_person_from_photo(bpy.types.Operator):
         name="First Guess Only",
         description="Take what the encoder sees at a glance: seconds instead of minutes",
     )
+    minutes: bpy.props.FloatProperty(
+        name="Minutes at Most",
+        description="Take what has been found by then; 0: as long as it takes",
+        min=0.0,
+        max=24 * 60.0,
+    )
     refine: bpy.props.BoolProperty(
         name="Refine Body", description="Fit shape and pose once more, by the picture"
     )
@@ -98,6 +104,7 @@ class DRESSFORM_OT_person_from_photo(bpy.types.Operator):
                 name=name,
                 images=images,
                 stages=() if self.quick else OPTIMISED,
+                seconds=60.0 * self.minutes or None,
                 refine=self.refine,
                 replace=self.replace,
             )

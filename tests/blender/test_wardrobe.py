@@ -104,7 +104,7 @@ def test_looks_and_their_keys_reach_the_request_and_the_frame(blender, parts, st
     assert _look(blender, parts) is None
 
 
-def test_people_are_drawn_locked_varied_worn_and_added(blender, parts, stage):
+def test_people_are_drawn_locked_varied_worn_and_added(blender, parts, closet, stage, monkeypatch):
     ops, ui = blender.ops.dressform, parts.wardrobe_ui
     assert not ops.wear_drawn.poll()
     ops.draw_people()
@@ -131,6 +131,23 @@ def test_people_are_drawn_locked_varied_worn_and_added(blender, parts, stage):
     assert added != stage.rig
     assert (added.dressform.avatar, added.dressform_look.legs.kind) == ("ada", "SEED")
     assert parts.worn_looks.read_look(added).parts == looks[1].parts
+    # Ben wears another dresser: who is drawn for him is of the wardrobe's own, to be worn whole.
+    known = parts.library.known
+    fetched = parts.library.fetch
+
+    def refitted(*words, **more):
+        fetched(*words, **more)
+        known.avatars = [replace(avatar, dresser="his own") for avatar in known.avatars]
+
+    ops.add_person(avatar="ben")
+    ben = blender.context.object
+    with monkeypatch.context() as other:
+        other.setattr(parts.library, "fetch", refitted)
+        refitted(closet.endpoint)
+        ops.draw_people(near=0.5)
+        ops.wear_drawn(index=2)
+    assert ben.dressform.avatar == "people"
+    assert [person.amount for person in ben.dressform_look.people] == [1.0]
     # Nobody selected: people of the wardrobe's own.
     blender.context.view_layer.objects.active = None
     assert not ops.wear_drawn.poll()
@@ -145,9 +162,14 @@ def test_a_library_without_a_wardrobe_is_named(blender, parts, stage, monkeypatc
     ops = blender.ops.dressform
     with monkeypatch.context() as without:
         without.setattr(parts.library.known, "wardrobes", [])
-        for name in ("draw_people", "person_from_photo", "mix_person"):
-            with pytest.raises(RuntimeError, match="The library has no wardrobe"):
+        for name in ("draw_people", "person_from_photo"):
+            with pytest.raises(RuntimeError, match="The server's library has no wardrobe: use a"):
                 getattr(ops, name)()
+        ops.mix_person(other="ben")  # avatars of one dresser need none
+        stage.state.people.clear()
+        without.setattr(parts.library.known, "avatars", [])
+        with pytest.raises(RuntimeError, match="No other avatar of the library shares"):
+            ops.mix_person()
     stage.state.people.add()
     stage.state.wardrobe = "other"
     with pytest.raises(RuntimeError, match="do not go together"):
