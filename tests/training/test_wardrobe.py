@@ -275,6 +275,8 @@ def test_exported_run_is_a_wardrobe_whose_people_are_rendered(folder, crowd, tmp
     training = WardrobeTraining(QUICK, crowd, tmp_path / "run", CPU)
     training.start(None)
     training.run()
+    training.stepper.model.dresser.fade = training.average.dresser.fade = 0.25
+    training.save()
     captures = sorted(folder.glob("capture-*"))
     assert export_wardrobe(tmp_path / "run", captures, folder) == 0
     assert "directions:" in capsys.readouterr().out
@@ -282,6 +284,7 @@ def test_exported_run_is_a_wardrobe_whose_people_are_rendered(folder, crowd, tmp
     assert wardrobe.face is not None
     assert len(wardrobe.directions) == 2, "three people differ in two directions"
     dresser = load_dresser(folder / "dresser-wardrobe")
+    assert dresser.fade == 0.25, "exported as far as it has grown"
     batch = crowd.batch(0, 0)
     w = wardrobe.mean_w
     shown = [

@@ -25,6 +25,7 @@ from training.wardrobe.growth import GrowingDiscriminator
 from training.wardrobe.model import WardrobeModel
 from training.wardrobe.recipe import WardrobeRecipe
 from training.wardrobe.samples import Looker
+from training.wardrobe.step import fade_in
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -154,6 +155,7 @@ def read_run(run: Path) -> TrainedWardrobe:
     recipe = WardrobeRecipe.from_plain(values)
     model = WardrobeModel(recipe, len(state["people"]), None)
     model.load_state_dict(state["average"])
+    model.dresser.fade = fade_in(state)
     steps, seconds = state["stand"][:2]
     adversarial = state["adversarial"]
     return TrainedWardrobe(

@@ -257,6 +257,7 @@ class WardrobeStep:
             "adversarial": None if self.adversarial is None else self.adversarial.to_plain(),
             "watch": self.watch.to_plain(),
             "images": self.images,
+            "fade": self.model.dresser.fade,
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -274,3 +275,9 @@ class WardrobeStep:
             self.adversarial.load(state["adversarial"])
         self.watch.load(state["watch"])
         self.images = int(state["images"])
+        self.model.dresser.fade = self.average.dresser.fade = fade_in(state)
+
+
+def fade_in(state: dict[str, Any]) -> float:
+    """Return how far a checkpoint's dresser had its last layers faded in."""
+    return float(state.get("fade", 1.0))
