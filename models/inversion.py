@@ -9,8 +9,6 @@ and a fit can be given up between any two of them.
 
 from __future__ import annotations
 
-import copy
-import math
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -19,14 +17,11 @@ import torch
 from torch import Tensor
 
 from blender_addon.contract.errors import BadParameter
-from models.inversion_body import BodyRefinement
-from models.inversion_photo import FitPhoto, FitTargets, prepare, surface_of
+from models.inversion_photo import FitPhoto, photo_images
 from models.inversion_recipe import CPU_FIT, OPTIMISED_STAGES, FitRecipe, FitStageRecipe
-from models.inversion_terms import ImageTerms, mean_deviation, over_grey
-from models.lpips_distance import fit_distance
-from models.shell import stacked
-from models.texture import MipChain, gather_features
-from models.unwrap import UvLayout, averaged, carried_over
+from models.inversion_stage import FitState, Stage
+from models.inversion_terms import over_grey
+from models.unwrap import UvLayout
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -37,9 +32,7 @@ if TYPE_CHECKING:
     from blender_addon.contract.operations import PosedBody
     from blender_addon.contract.wardrobe import FitStage
     from models.body import Body
-    from models.dresser import Dressed, Dresser
-    from models.surface import SurfaceSamples
-    from models.unwrap import Unwrapped
+    from models.dresser import Dresser
     from models.wardrobe import Wardrobe
 
 __all__ = ["FitPhoto", "FitProgress", "FitRecipe", "FittedAvatar", "StageFigures", "fit_avatar"]
@@ -165,8 +158,8 @@ def fit_avatar(
     return fit.result()
 
 
-class _Fit:
-    """What a fit knows and moves."""
+class _Fit(FitState):
+    """A fit as it runs."""
 
     def __init__(
         self,
@@ -179,26 +172,8 @@ class _Fit:
         refine: bool,
         previews: bool,
     ) -> None:
-        self.wardrobe, self.dresser, self.body, self.recipe = wardrobe, dresser, body, recipe
-        self.photos = tuple(photos)
+        super().__init__(wardrobe, dresser, body, photos, recipe, refine=refine)
         self.previews = previews
-        config = dresser.config
-        self.targets = prepare(photos, body, recipe.size, config.stride * config.upscale)
-        device = self.targets.K.device
-        distance = fit_distance(recipe.lpips_trunk).to(device)
-        each = recipe.at_once or len(self.photos)
-        self.groups = [
-            _Group(self.targets.some(first, first + each), first, dresser, body)
-            for first in range(0, len(self.photos), each)
-        ]
-        for group in self.groups:
-            group.terms = ImageTerms(distance, wardrobe.face, recipe.face_size, group.targets)
-        self.refinement = BodyRefinement(self.photos, body) if refine else None
-        self.generator = copy.deepcopy(wardrobe.generator).requires_grad_(requires_grad=False)
-        self.noise = [each.clone() for each in self.generator.noise()]
-        self.w = wardrobe.mean_w.clone()[None]
-        self.texture = self.w.new_zeros(())
-        self.encoded = self.w
         self.figures: dict[str, StageFigures] = {}
         self.textures: dict[str, Tensor] = {}
 
@@ -224,7 +199,7 @@ class _Fit:
     ) -> Iterator[FitProgress]:
         """Run a stage."""
         started = time.monotonic()
-        stage = _Stage(self, name, settings)
+        stage = Stage(self, name, settings)
         losses: dict[str, float] = {}
         made = 0
         for number in range(settings.iterations):
@@ -256,20 +231,6 @@ class _Fit:
             figures=self.figures,
             textures=self.textures,
         )
-
-    def dress(self, texture: Tensor, group: _Group, samples: SurfaceSamples) -> Dressed:
-        """Render a texture (1, C, S, S) as a group of photographs would show it."""
-        given = gather_features(samples, MipChain.build(texture))
-        features = given.features
-        if self.dresser.config.shell:
-            features = stacked(features)
-        features = features.contiguous(memory_format=torch.channels_last)
-        return self.dresser(features, given.coverage[: group.targets.shape[0]])
-
-    def unwrapped(self) -> tuple[UvLayout, Unwrapped]:
-        """Return what the photographs show of the texture."""
-        layout = UvLayout.of(self.body, self.texture.shape[-1])
-        return layout, averaged(self.targets.unwrapped(layout))
 
     def _encoder_images(self) -> Iterator[Tensor]:
         """Return each photograph (1, 4, S, S) as the encoder reads it."""
@@ -316,153 +277,3 @@ class _Fit:
             rows = torch.nn.functional.avg_pool2d(rows, step)
         pixels = (rows.clamp(0, 1) * 255.0 + 0.5).to(torch.uint8)
         return pixels.permute(1, 2, 0).contiguous().cpu().numpy()
-
-
-class _Group:
-    """Photographs that are compared in one step."""
-
-    terms: ImageTerms
-
-    def __init__(self, targets: FitTargets, first: int, dresser: Dresser, body: Body) -> None:
-        self.targets = targets
-        self.rows = slice(first, first + targets.shape[0])
-        self.samples = surface_of(
-            targets.vertices, targets.K, body, dresser.config, targets.shape[-1]
-        )
-
-
-class _Stage:
-    """One stage: what it frees, and its steps of Adam."""
-
-    def __init__(self, fit: _Fit, name: FitStage, settings: FitStageRecipe) -> None:
-        self.fit, self.name, self.settings = fit, name, settings
-        self.painted: Tensor | None = None
-        with torch.inference_mode(mode=False):
-            if name == "texture":
-                self._start_texture()
-            self.free = self._freed()
-            self.start = [each.detach().clone() for each in self.free]
-        groups: list[dict[str, object]] = [{"params": self.free, "lr": settings.rate}]
-        self.optimiser = torch.optim.Adam(groups)
-        self.body_optimiser: torch.optim.Adam | None = None
-        if fit.refinement is not None:
-            self.body_optimiser = torch.optim.Adam(
-                fit.refinement.parameters(), fit.recipe.refine_rate
-            )
-
-    def look(self, group: _Group, number: int) -> tuple[Tensor, dict[str, float]]:
-        """Paint, compare, and differentiate down to the texture and what moves by itself.
-
-        Returns:
-            the texture with its gradient, and the losses' values.
-        """
-        fit, settings = self.fit, self.settings
-        turn = number / max(settings.iterations - 1, 1)
-        fall = 0.5 * (1.0 + math.cos(math.pi * turn))
-        rate = settings.rate * (settings.final_rate + (1.0 - settings.final_rate) * fall)
-        self.optimiser.param_groups[0]["lr"] = rate
-        self.optimiser.zero_grad(set_to_none=True)
-        with torch.inference_mode(mode=False), torch.enable_grad():
-            leaf = self._paint()
-            samples = group.samples
-            if fit.refinement is not None:
-                samples = fit.refinement.samples(
-                    group.targets, group.rows, fit.body, fit.dresser.config
-                )
-            dressed = fit.dress(leaf, group, samples)
-            parts = group.terms.losses(dressed, settings)
-            parts |= self._deviations()
-            weights = {name: getattr(settings, name) for name in parts}
-            if fit.refinement is not None:
-                parts["refinement"] = fit.refinement.prior()
-                weights["refinement"] = fit.recipe.refine_prior
-            loss = torch.stack([weights[name] * part for name, part in parts.items()]).sum()
-            if loss.requires_grad:
-                loss.backward()
-        values = {name: float(part.detach()) for name, part in parts.items()}
-        return leaf, values | {"loss": float(loss.detach())}
-
-    def learn(self, leaf: Tensor) -> None:
-        """Carry the texture's gradient on to what the stage moves, and move it."""
-        fit = self.fit
-        if self.painted is not None and leaf.grad is not None:
-            with torch.inference_mode(mode=False), torch.enable_grad():
-                self.painted.backward(leaf.grad)
-        self.optimiser.step()
-        if self.body_optimiser is not None:
-            self.body_optimiser.step()
-            self.body_optimiser.zero_grad(set_to_none=True)
-        fit.texture = leaf.detach()
-
-    @torch.no_grad()
-    def finish(self) -> None:
-        """Let go of what was free; the texture is what it now gives."""
-        fit = self.fit
-        for each in self.free:
-            each.requires_grad = False
-            each.grad = None
-        if self.name != "texture":
-            with torch.inference_mode(mode=False):
-                fit.texture = fit.generator(fit.w, fit.noise)
-        if fit.refinement is not None:
-            for group in fit.groups:
-                group.samples = fit.refinement.samples(
-                    group.targets, group.rows, fit.body, fit.dresser.config
-                )
-
-    def _paint(self) -> Tensor:
-        """Return the texture as a leaf; what lies behind it waits in `painted`."""
-        fit = self.fit
-        if self.name == "texture":
-            return self.free[0]
-        painted = fit.generator(fit.w, fit.noise)
-        self.painted = painted
-        return painted.detach().requires_grad_()
-
-    def _deviations(self) -> dict[str, Tensor]:
-        settings, fit = self.settings, self.fit
-        parts: dict[str, Tensor] = {}
-        if settings.encoder_deviation and self.name == "w":
-            parts["encoder_deviation"] = mean_deviation([fit.w], [fit.encoded])
-        if settings.generator_deviation and self.name == "generator":
-            parts["generator_deviation"] = mean_deviation(self.free, self.start)
-        if settings.texture_deviation and self.name == "texture":
-            parts["texture_deviation"] = mean_deviation(self.free, self.start)
-        return parts
-
-    def _freed(self) -> list[Tensor]:
-        fit = self.fit
-        if self.name == "w":
-            fit.w = fit.w.detach().clone()
-            free = [fit.w]
-        elif self.name == "generator":
-            # h_ψ paints; what maps z to w stays.
-            free = [
-                parameter
-                for name, parameter in fit.generator.named_parameters()
-                if not name.startswith("mapping_network.")
-            ]
-        elif self.name == "noise":
-            free = fit.noise
-        else:
-            fit.texture = fit.texture.detach().clone()
-            free = [fit.texture]
-        return [each.requires_grad_() for each in free]
-
-    @torch.no_grad()
-    def _start_texture(self) -> None:
-        """Let the texture show what the photographs do, where the recipe wants that."""
-        fit = self.fit
-        if fit.recipe.unwrapped:
-            layout, view = fit.unwrapped()
-            colours = carried_over(layout, fit.texture[0, :3], view, fit.recipe.unwrapped)
-            fit.texture = torch.cat([colours[None], fit.texture[:, 3:]], dim=1)
-
-
-def photo_images(targets: FitTargets, size: int) -> Tensor:
-    """Return photographs (B, 4, size, size) as an encoder of photographs reads them."""
-    images = torch.cat([targets.over(0.0), targets.masks[:, :1]], dim=1)
-    small = torch.nn.functional.interpolate(
-        images, size=(size, size), mode="bilinear", antialias=True, align_corners=False
-    )
-    return torch.cat([small[:, :3] * 2.0 - 1.0, small[:, 3:]], dim=1)

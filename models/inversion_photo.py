@@ -146,6 +146,15 @@ def layered(
     return vertices, (K * shrink).repeat(layers, 1, 1), size // config.upscale
 
 
+def photo_images(targets: FitTargets, size: int) -> Tensor:
+    """Return photographs (B, 4, size, size) as an encoder of photographs reads them."""
+    images = torch.cat([targets.over(0.0), targets.masks[:, :1]], dim=1)
+    small = functional.interpolate(
+        images, size=(size, size), mode="bilinear", antialias=True, align_corners=False
+    )
+    return torch.cat([small[:, :3] * 2.0 - 1.0, small[:, 3:]], dim=1)
+
+
 def _prepare(photo: FitPhoto, body: Body, size: int) -> dict[str, Tensor]:
     camera, given = photo.camera, photo.rgba
     if given.shape != (camera.height, camera.width, 4):

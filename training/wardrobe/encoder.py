@@ -8,6 +8,7 @@ checkpoint.pt and log.jsonl; `--install` puts the encoder into the wardrobe's pa
 
 from __future__ import annotations
 
+import hashlib
 import math
 import threading
 from pathlib import Path
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
 
     from training.dressing_report import Report
 
-ENCODER_FILE = "encoder.safetensors"
+IMAGES_FILE = "images.safetensors"
 
 
 def train_photo_encoder(
@@ -151,7 +152,7 @@ class EncoderTraining:
         self.encoder.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
         self.optimiser = torch.optim.Adam(self.encoder.parameters(), recipe.schedule.rate)
         codes = known_codes(find_package(library, wardrobe), people)
-        self.images, self.held_out = self._images(codes).split(recipe.data.held_out)
+        self.images, self.held_out = self._kept_images(codes).split(recipe.data.held_out)
         self.spread = self.images.w.std(dim=0).mean().clamp_min(1e-3)
         self.supervision: ImageSupervision | None = None
         if recipe.kind != "generated" and (recipe.weights.l1 or recipe.weights.perceptual):
@@ -211,6 +212,10 @@ class EncoderTraining:
         found = self.encoder(images)
         loss = weights.w * self._error(found[: len(w)], w)
         values = {"loss/w": float(loss.detach())}
+        if weights.texture:
+            difference = self._colours(found[: len(w)]) - self._colours(w)
+            loss = loss + weights.texture * difference.abs().mean()
+            values["loss/texture"] = float(difference.detach().abs().mean())
         if self.supervision is not None and supervised is not None:
             parts = self.supervision.losses(found[len(w) :], supervised[1])
             values |= {f"loss/{name}": float(part.detach()) for name, part in parts.items()}
@@ -235,9 +240,10 @@ class EncoderTraining:
 
     @torch.no_grad()
     def measure(self) -> dict[str, float]:
-        """Return how much of the spread of w is explained, for people it never saw and for others.
+        """Return how much of people's spread is explained, for some it never saw and for others.
 
-        1 is all of it, 0 what the mean w gives.
+        1 is all of it, 0 what the mean w gives: "explained" of the codes, "colours" of what G
+        makes of them, as the mean absolute difference.
         """
         self.encoder.eval()
         figures: dict[str, float] = {}
@@ -249,6 +255,10 @@ class EncoderTraining:
             left = self._error(found, some.w[few])
             mean = self._error(self.wardrobe.mean_w.expand_as(found), some.w[few])
             figures[f"{name}/explained"] = float(1.0 - left / mean.clamp_min(1e-12))
+            true = self._colours(some.w[few])
+            average = self._colours(self.wardrobe.mean_w[None]).expand_as(true)
+            left, mean = ((each - true).abs().mean() for each in (self._colours(found), average))
+            figures[f"{name}/colours"] = float(1.0 - left / mean.clamp_min(1e-12))
         return figures
 
     def look(self, report: Report) -> None:
@@ -271,6 +281,18 @@ class EncoderTraining:
         write_package(folder, manifest, state)
         return folder
 
+    def _kept_images(self, codes: Mapping[int, Tensor]) -> EncoderImages:
+        """Return the images of an earlier session of this run, or make them."""
+        said = f"{self.wardrobe.digest} {self.recipe.kind} {self.recipe.data} {self.recipe.seed}"
+        said += f" {self.recipe.architecture} {' '.join(self.people.ids)}"
+        key = hashlib.sha256(said.encode()).hexdigest()
+        file = self.out / IMAGES_FILE
+        kept = EncoderImages.read(file, key)
+        if kept is None:
+            kept = self._images(codes)
+            kept.write(file, key)
+        return kept
+
     def _images(self, codes: Mapping[int, Tensor]) -> EncoderImages:
         kind, data, config = self.recipe.kind, self.recipe.data, self.recipe.architecture
         drawn: EncoderImages | None = None
@@ -287,6 +309,12 @@ class EncoderTraining:
             )
         captured = captured_images(self.people, codes, config, data)
         return captured if drawn is None else drawn.joined(captured)
+
+    def _colours(self, w: Tensor) -> Tensor:
+        """Return the colours that G makes of codes, coarsely."""
+        generator = self.wardrobe.generator
+        size = min(self.recipe.weights.texture_size, generator.config.size)
+        return generator(generator.spread(w), until=size)[:, :3]
 
     def _error(self, found: Tensor, w: Tensor) -> Tensor:
         wanted = w[:, None] if w.ndim == 2 else w

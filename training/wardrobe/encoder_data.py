@@ -22,6 +22,7 @@ from training.dressing_data import cut_pixels, read_frames, whole_window
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from models.dresser import Dressed, Dresser
     from models.photo_encoder import PhotoEncoderConfig
@@ -72,6 +73,33 @@ class EncoderImages:
         else:
             codes = [self.w, other.w]
         return EncoderImages(torch.cat([self.images, other.images]), torch.cat(codes), person)
+
+    def write(self, file: Path, key: str) -> None:
+        """Keep the images in a file.
+
+        Args:
+            file: replaced when it is whole.
+            key: of what they were made from.
+        """
+        from safetensors.torch import save_file
+
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part = file.with_suffix(".part")
+        tensors = {"images": self.images, "w": self.w.contiguous(), "person": self.person}
+        save_file(tensors, part, {"key": key})
+        part.replace(file)
+
+    @classmethod
+    def read(cls, file: Path, key: str) -> EncoderImages | None:
+        """Return the images of a file, or None where it is missing or made from something else."""
+        from safetensors import safe_open
+
+        if not file.is_file():
+            return None
+        with safe_open(file, "pt") as held:  # pyright: ignore[reportUnknownVariableType]
+            if held.metadata().get("key") != key:
+                return None
+            return cls(*(held.get_tensor(name) for name in ("images", "w", "person")))
 
     def _where(self, mask: Tensor) -> EncoderImages:
         return EncoderImages(self.images[mask], self.w[mask], self.person[mask])

@@ -47,6 +47,9 @@ class EncoderWeights:
 
     Attributes:
         w: squared error of w in units of its spread, where the code is known.
+        texture: absolute difference of the colours that G makes of both codes, at `texture_size`:
+            errors of w that nobody sees do not count.
+        texture_size: a resolution of G; finer layers learn from the other terms.
         l1: captured images, through G and R: composites over random backgrounds.
         perceptual: composites over grey.
         images_every: steps between those, whose gradients then count so many times.
@@ -54,6 +57,8 @@ class EncoderWeights:
     """
 
     w: float = 1.0
+    texture: float = 0.0
+    texture_size: int = 64
     l1: float = 0.0
     perceptual: float = 0.0
     images_every: int = 4
