@@ -4,7 +4,9 @@ For CI and for developers (`scripts/test.py --window`), never unasked: it needs 
 Ubuntu, because the Blender comes from a Debian root of its own under build/trixie (made once,
 about 2 GB and two minutes). In there, Xvfb shows a window in which a person is added, the
 Dressform tab opened and a viewport set to rendered shading; the picture of that window is
-written to PICTURE. If the library has portraits, one is added, animated, restyled and its labels
+written to PICTURE. The person gets another's head on the timeline, people are drawn if the library
+has a wardrobe, and, where .venv-photo is, a photograph becomes an avatar: PICTURE-wardrobe shows
+the panel. If the library has portraits, one is added, animated, restyled and its labels
 painted, and PICTURE-portrait shows that. F12 is pressed in it, and then the same Blender renders in background with
 `-b -E DRESSFORM -a`: the pixels must be the same.
 Standard library only; needs DRESSFORM_PYTHON, the Python of the server's environment; DRESSFORM_LIBRARY may name
@@ -184,8 +186,10 @@ def _photograph(work: Path, endpoint: str, picture: Path) -> None:
     quiet += "; bpy.ops.wm.save_userpref()"
     _run(_inside(["blender", "-b", "--python-expr", quiet]), 120)
     _say("opening the window")
-    for name in ("ready.json", "next", "portrait.json", "stop"):
-        (work / name).unlink(missing_ok=True)
+    for name in ("ready", "wardrobe", "portrait"):
+        (work / f"{name}.json").unlink(missing_ok=True)
+        (work / f"{name}.seen").unlink(missing_ok=True)
+    (work / "stop").unlink(missing_ok=True)
     screen = subprocess.Popen(
         _inside(["Xvfb", DISPLAY, "-screen", "0", f"{SIZE}x24", "+extension", "GLX"]),
         stderr=subprocess.DEVNULL,
@@ -210,7 +214,12 @@ def _photograph(work: Path, endpoint: str, picture: Path) -> None:
         try:
             said = _wait_for(work / "ready.json", blender, log)
             _shoot("window.png")
-            (work / "next").touch()
+            if (ROOT / ".venv-photo").exists():  # what sees people in photographs
+                shutil.copy2(work / "window_0001.png", work / "person.png")
+            (work / "ready.seen").touch()
+            said_of_wardrobe = _wait_for(work / "wardrobe.json", blender, log)
+            _shoot("wardrobe.png")
+            (work / "wardrobe.seen").touch()
             said_of_portrait = _wait_for(work / "portrait.json", blender, log)
             _shoot("portrait.png")
             (work / "stop").touch()
@@ -222,7 +231,13 @@ def _photograph(work: Path, endpoint: str, picture: Path) -> None:
             screen.kill()
     picture.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(work / "window.png", picture)
+    shutil.copy2(
+        work / "wardrobe.png", picture.with_name(f"{picture.stem}-wardrobe{picture.suffix}")
+    )
     _judge(said)
+    _judge(said_of_wardrobe)
+    if not said_of_wardrobe["keyed"] or not said_of_wardrobe["worn"]:
+        raise CheckFailed(f"in the window, the look is {said_of_wardrobe}")
     if "portrait" in said_of_portrait:
         shutil.copy2(
             work / "portrait.png", picture.with_name(f"{picture.stem}-portrait{picture.suffix}")

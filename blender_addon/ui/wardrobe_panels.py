@@ -61,19 +61,14 @@ def _draw_choices(layout: Any, context: bpy.types.Context) -> None:
     if found.what:
         title += f": {found.what}"
     for index, cell in enumerate(choices.draw_grid(layout, found, title)):
-        row = cell.row(align=True)
         if rig is not None:
-            row.operator("dressform.wear_drawn").index = index
-        row.operator("dressform.add_drawn", text="" if rig else "Add", icon="ADD").index = index
-        more = row.operator("dressform.more_like_drawn", text="", icon="IMGDISPLAY")
-        more.index = index
+            cell.operator("dressform.wear_drawn").index = index
+        row = cell.row(align=True)
+        row.operator("dressform.add_drawn", text="", icon="ADD").index = index
+        row.operator("dressform.more_like_drawn", text="", icon="IMGDISPLAY").index = index
         locked = index in found.samples.locked
-        lock = row.operator(
-            "dressform.lock_drawn",
-            text="",
-            icon="LOCKED" if locked else "UNLOCKED",
-            depress=locked,
-        )
+        icon = "LOCKED" if locked else "UNLOCKED"
+        lock = row.operator("dressform.lock_drawn", text="", icon=icon, depress=locked)
         lock.index = index
 
 

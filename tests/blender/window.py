@@ -2,9 +2,11 @@
 
 Installs the extension, adds a person with the panel's own operator, keys a motion, opens the
 Dressform tab, sets the viewport to rendered shading, and waits until the viewport shows the
-person. Then it says what it saw in ready.json. When the file `next` appears and the library has
-portraits, it adds one, animates and restyles it, paints labels, and says in portrait.json what it
-saw then. It quits when the file `stop` appears.
+person. Then it says what it saw in ready.json. When the file `ready.seen` appears, the person
+changes their head for another's on the timeline; if the library has a wardrobe, people are drawn
+and one is worn, and a photograph, person.png, if there is one, becomes an avatar (wardrobe.json).
+When `wardrobe.seen` appears and the library has portraits, it adds one, animates and restyles it,
+paints labels, and says in portrait.json what it saw then. It quits when the file `stop` appears.
 """
 
 import json
@@ -24,7 +26,7 @@ def parts():
     from importlib import import_module
 
     names = ("connection", "library", "error_log", "engine.viewport", "scene.people")
-    names += ("scene.staging", "ui.watching")
+    names += ("scene.staging", "ui.watching", "ui.wardrobe", "ui.wardrobe_photo")
     return [import_module(f"{EXTENSION}.{name}") for name in names]
 
 
@@ -153,7 +155,73 @@ def report(name="ready", **more):
 
 
 def photographed():
-    return (HERE / "next").exists() or (HERE / "stop").exists()
+    return (HERE / "ready.seen").exists() or (HERE / "stop").exists()
+
+
+def wardrobe_photographed():
+    return (HERE / "wardrobe.seen").exists() or (HERE / "stop").exists()
+
+
+def has_wardrobe():
+    return bool(parts()[1].known.wardrobes) and not (HERE / "stop").exists()
+
+
+def for_person(operator, **words):
+    """Press a button of the panel while the person is selected."""
+    window, area, _space, region = view()
+    bpy.context.view_layer.objects.active = person()
+    with bpy.context.temp_override(window=window, area=area, region=region, object=person()):
+        getattr(bpy.ops.dressform, operator)(**words)
+
+
+def draw_people():
+    if has_wardrobe():
+        for_person("draw_people")
+    return True
+
+
+def people_are_drawn():
+    return not has_wardrobe() or parts()[7].shelf.choices is not None
+
+
+def redress():
+    """Wear somebody who was drawn, and another head at the end of the timeline."""
+    scene, look = bpy.context.scene, person().dressform_look
+    if has_wardrobe():
+        for_person("wear_drawn", index=0)
+        look.head.kind, look.head.seed = "SEED", 4
+    else:
+        others = parts()[1].known.like(person().dressform.avatar)
+        look.head.kind, look.head.avatar = "AVATAR", others[0].id
+        for_person("mix_person", other=others[-1].id)
+    for frame, amount in ((1, 0.0), (48, 1.0)):
+        scene.frame_set(frame)
+        look.head.amount = amount
+        for_person("key_person_look")
+    scene.frame_set(48)
+    return True
+
+
+def fit_photo():
+    if has_wardrobe() and (HERE / "person.png").exists():
+        for_person("person_from_photo", filepath=str(HERE / "person.png"), quick=True)
+    return True
+
+
+def person_is_fitted():
+    return not parts()[8].making.running
+
+
+def show_wardrobe():
+    scroll_down(24)
+    return True
+
+
+def report_wardrobe():
+    requests = [r for v in parts()[3].living() for r in (v._shown_key,)]
+    action = person().animation_data.action
+    keyed = [c.data_path for c in action.fcurves if c.data_path.startswith("dressform_look")]
+    return report("wardrobe", keyed=len(keyed), worn=any(b"'look'" in key for key in requests))
 
 
 def portrait():
@@ -248,12 +316,17 @@ def scroll():
     if not has_portraits():
         return True
     portrait().dressform_portrait.use_painted = False
+    scroll_down(24)
+    return True
+
+
+def scroll_down(steps):
+    """Scroll the sidebar; each step goes 40 pixels."""
     window, area, _space, _region = view()
     ui = next(r for r in area.regions if r.type == "UI")
     with bpy.context.temp_override(window=window, area=area, region=ui):
-        for _ in range(20):  # each goes 40 pixels
+        for _ in range(steps):
             bpy.ops.view2d.scroll_down()
-    return True
 
 
 def settled():
@@ -293,6 +366,8 @@ def stop():
 STEPS = (
     *(install, add_person, person_is_there, pose, save_scenes, press_f12, rendered),
     *(back_to_the_pose, shade, shown, report, photographed),
+    *(draw_people, people_are_drawn, redress, fit_photo, person_is_fitted),
+    *(show_wardrobe, shown, report_wardrobe, wardrobe_photographed),
     *(add_portrait, portrait_is_there, restyle, portrait_shown, paint, painted),
     *(scroll, settled, report_portrait, stop),
 )
