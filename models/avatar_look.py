@@ -8,7 +8,7 @@ pyramid is built.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -207,7 +207,11 @@ class Looks:
         avatar = source.avatar or own.id
         manifest = self._packages.manifest(avatar)
         if manifest.kind == WARDROBE_KIND:
-            return self._drawn(self.wardrobe(avatar), 0, 0.0)
+            mean = self._drawn(self.wardrobe(avatar), 0, 0.0)
+            if wardrobe is None or wardrobe.id == avatar:
+                return mean
+            # Of another wardrobe, whose styles say nothing in this one.
+            return replace(mean, appearance=wardrobe.appearance(mean.texture))
         check_goes_with(own, manifest)
         context = "" if wardrobe is None else wardrobe.digest
         key = (avatar, self._packages.digest(avatar), context)
