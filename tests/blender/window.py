@@ -213,7 +213,7 @@ def person_is_fitted():
 
 
 def show_wardrobe():
-    scroll_down(24)
+    scroll_to(24)
     return True
 
 
@@ -316,15 +316,17 @@ def scroll():
     if not has_portraits():
         return True
     portrait().dressform_portrait.use_painted = False
-    scroll_down(24)
+    scroll_to(24)
     return True
 
 
-def scroll_down(steps):
-    """Scroll the sidebar; each step goes 40 pixels."""
+def scroll_to(steps):
+    """Scroll the sidebar so many steps from its top; each goes 40 pixels."""
     window, area, _space, _region = view()
     ui = next(r for r in area.regions if r.type == "UI")
     with bpy.context.temp_override(window=window, area=area, region=ui):
+        for _ in range(100):
+            bpy.ops.view2d.scroll_up()
         for _ in range(steps):
             bpy.ops.view2d.scroll_down()
 
