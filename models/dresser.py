@@ -32,6 +32,9 @@ MOST_STAGES = 5
 DECODER = (256, 128, 64, 32, 16)
 """Channels of the U-Net's decoder blocks, coarse to fine: those of its library."""
 
+FULL_DEPTH = 5
+"""Stages of an encoder."""
+
 _COLOUR_PARTS = ("skip.", "rgb_head.3.")
 """Of a dresser's state: what an input skip changes the meaning of."""
 
@@ -145,6 +148,8 @@ class Dresser(nn.Module):
             in_channels=self.config.channels,
             classes=width,
         )
+        if self.config.depth < FULL_DEPTH:
+            self._drop_unused()
         self.rgb_head = _head(width, 3, self.config.head_slope)
         self.mask_head = _head(width, len(MASK_CHANNELS), self.config.head_slope)
         _start_heads(self.rgb_head, self.mask_head, input_skip=self.config.input_skip)
@@ -156,6 +161,37 @@ class Dresser(nn.Module):
         self.enlarger: Enlarger | None = None
         if self.config.upscale == 2:
             self.enlarger = Enlarger(self.config)
+
+    @torch.no_grad()
+    def _drop_unused(self) -> None:
+        """Drop the encoder's stages beyond its depth, which hold most of its weights.
+
+        The library builds all of them whatever the depth, and never calls the rest.
+        """
+        encoder: nn.Module = self.unet.encoder
+        called: set[str] = set()
+        hooks = [
+            child.register_forward_hook(lambda *_, name=name: called.add(name))
+            for name, child in encoder.named_children()
+        ]
+        was_training = encoder.training
+        encoder.eval()
+        encoder(torch.zeros(1, self.config.channels, STRIDE, STRIDE))
+        encoder.train(was_training)
+        for hook in hooks:
+            hook.remove()
+        unused = [name for name, _ in encoder.named_children() if name not in called]
+        for name in unused:
+            delattr(encoder, name)
+        begins = tuple(f"unet.encoder.{name}." for name in unused)
+
+        def forget(_module: nn.Module, state: dict[str, Any], prefix: str, *_: object) -> None:
+            # Runs from before they were dropped still have them.
+            for key in [key for key in state if key.removeprefix(prefix).startswith(begins)]:
+                del state[key]
+
+        if begins:
+            self.register_load_state_dict_pre_hook(forget)
 
     @property
     def faded_config(self) -> DresserConfig:

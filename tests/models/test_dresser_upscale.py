@@ -123,3 +123,22 @@ def test_packages_that_know_none_of_this_are_dressers_as_before():
 def test_sizes_that_do_not_fit_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong)) if "depth" not in wrong else "decoder"):
         config(**wrong)
+
+
+def test_a_shallow_dresser_holds_no_stage_that_it_never_calls():
+    config = DresserConfig(depth=4, decoder=(32, 24, 16, 16), shell=False)
+    shallow = Dresser(config)
+    features = torch.zeros(1, config.channels, 64, 64)
+    shallow(features).rgb.sum().backward()
+    assert [name for name, each in shallow.named_parameters() if each.grad is None] == [
+        name for name, _ in shallow.named_parameters() if name.startswith("mask_head")
+    ]
+
+
+def test_a_shallow_dresser_reads_a_state_that_still_has_the_dropped_stages():
+    shallow = Dresser(DresserConfig(depth=4, decoder=(32, 24, 16, 16)))
+    state = shallow.state_dict() | {"unet.encoder.layer4.0.conv1.weight": torch.zeros(1)}
+    shallow.load_state_dict(state)
+    state["unet.encoder.layer9.weight"] = torch.zeros(1)
+    with pytest.raises(RuntimeError, match="layer9"):
+        shallow.load_state_dict(state)
