@@ -82,6 +82,8 @@ class FitRecipe:
         at_once: photographs a step; 0 is all. Steps take turns.
         unwrapped: how far the texture's stage starts from the colours that the photographs show
             (`models/unwrap.py`) instead of the generator's, 0…1; 0 in the paper.
+        seen: how far the texture's stage moves texels by how well the photographs see them: with 0,
+            as in the paper, Adam moves those that are hardly seen as fast as any.
         refine_rate: learning rate of shape and pose, where they are refined.
         refine_prior: weight of the mean square of their corrections, each in units of how far
             body fits are usually off.
@@ -97,6 +99,7 @@ class FitRecipe:
     face_size: int = 128
     at_once: int = 0
     unwrapped: float = 0.0
+    seen: float = 0.0
     refine_rate: float = 2e-3
     refine_prior: float = 1e-3
     lpips_trunk: Path | None = None
@@ -139,6 +142,7 @@ CPU_FIT = FitRecipe(
     face_size=64,
     at_once=2,
     unwrapped=1.0,
+    seen=0.9,
 )
 """For two cores: fewer steps, images of 256², weights for the offline distance."""
 

@@ -115,6 +115,7 @@ class Stage:
     def __init__(self, fit: FitState, name: FitStage, settings: FitStageRecipe) -> None:
         self.fit, self.name, self.settings = fit, name, settings
         self.painted: Tensor | None = None
+        self.base, self.moves = fit.texture, torch.ones(())
         with torch.inference_mode(mode=False):
             if name == "texture":
                 self._start_texture()
@@ -179,9 +180,8 @@ class Stage:
         for each in self.free:
             each.requires_grad = False
             each.grad = None
-        if self.name != "texture":
-            with torch.inference_mode(mode=False):
-                fit.texture = fit.generator(fit.w, fit.noise)
+        with torch.inference_mode(mode=False):
+            fit.texture = self._texture().detach()
         if fit.refinement is not None:
             for group in fit.groups:
                 group.samples = fit.refinement.samples(
@@ -190,10 +190,7 @@ class Stage:
 
     def _paint(self) -> Tensor:
         """Return the texture as a leaf; what lies behind it waits in `painted`."""
-        fit = self.fit
-        if self.name == "texture":
-            return self.free[0]
-        painted = fit.generator(fit.w, fit.noise)
+        painted = self._texture()
         self.painted = painted
         return painted.detach().requires_grad_()
 
@@ -223,15 +220,22 @@ class Stage:
         elif self.name == "noise":
             free = fit.noise
         else:
-            fit.texture = fit.texture.detach().clone()
-            free = [fit.texture]
+            free = [torch.zeros_like(self.base)]
         return [each.requires_grad_() for each in free]
+
+    def _texture(self) -> Tensor:
+        """Return the texture (1, C, S, S) of what the stage moves, and of all else."""
+        if self.name == "texture":
+            return self.base + self.moves * self.free[0]
+        return self.fit.generator(self.fit.w, self.fit.noise)
 
     @torch.no_grad()
     def _start_texture(self) -> None:
-        """Let the texture show what the photographs do, where the recipe wants that."""
-        fit = self.fit
-        if fit.recipe.unwrapped:
+        """Let the texture show what the photographs do, and move where they see, as the recipe says."""
+        fit, recipe = self.fit, self.fit.recipe
+        if recipe.unwrapped or recipe.seen:
             layout, view = fit.unwrapped()
-            colours = carried_over(layout, fit.texture[0, :3], view, fit.recipe.unwrapped)
+            colours = carried_over(layout, fit.texture[0, :3], view, recipe.unwrapped)
             fit.texture = torch.cat([colours[None], fit.texture[:, 3:]], dim=1)
+            self.moves = torch.lerp(torch.ones_like(view.visibility), view.visibility, recipe.seen)
+        self.base = fit.texture.detach().clone()

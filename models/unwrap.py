@@ -42,7 +42,7 @@ _SLACK_PIXELS = 2.0
 _SURE = 0.9
 """Least coverage by the mask, after erosion, of a pixel whose colour is the person's alone."""
 
-_GUESSED = 0.5
+_GUESSED = 0.9
 """How much of what seen texels lack is given to those that nobody saw."""
 _TONE = 8
 """Texels over which that is averaged."""
