@@ -298,6 +298,16 @@ def test_exported_run_is_a_wardrobe_whose_people_are_rendered(folder, crowd, tmp
     known = wardrobe.manifest.data
     assert [entry["id"] for entry in known["captures"]] == training.ids
     assert known["held_out_people"] == ["toy-3"]
+    # The package starts the next training as the run would have.
+    again = WardrobeTraining(QUICK, crowd, tmp_path / "again", CPU)
+    again.start(folder / "wardrobe-people")
+    torch.testing.assert_close(again.average.codes, training.average.codes, atol=0.01, rtol=0)
+    shown = [each.average.eval().textures(w[None]) for each in (again, training)]
+    torch.testing.assert_close(*shown, atol=0.02, rtol=0)
+    for name, network in again.stepper.adversarial.discriminators.items():
+        own = training.stepper.adversarial.discriminators[name].state_dict()
+        for key, value in network.state_dict().items():
+            torch.testing.assert_close(value, own[key], atol=0.01, rtol=0.01)
 
 
 def with_dresser(model: WardrobeModel, dresser: Dresser) -> WardrobeModel:

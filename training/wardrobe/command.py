@@ -70,7 +70,8 @@ def train_wardrobe(
         adversaries: discriminators and regularisers.
         schedule: the stages.
         seed: of first values, batches and drawn styles.
-        init_from: a run's folder to start from; its images may be half as large.
+        init_from: folder of a run, or of a wardrobe's package, to start from; its images may be
+            half as large.
         dresser_from: a dresser's package whose layers R takes over where they fit.
         resume: "auto" goes on from the run's own checkpoint when there is one.
         stop_after: stop with a checkpoint after so many minutes of this session; the schedule

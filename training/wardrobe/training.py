@@ -14,6 +14,7 @@ from models.spectral_texture import spectral_maps
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.stage import run_stage
 from training.wardrobe.first_codes import principal_codes
+from training.wardrobe.from_package import is_package, package_state
 from training.wardrobe.growth import first_values
 from training.wardrobe.recipe import STAGES
 from training.wardrobe.samples import Looker, texture_rows
@@ -132,10 +133,11 @@ class WardrobeTraining:
         return True
 
     def start(self, init_from: Path | None, dresser: Dresser | None = None) -> None:
-        """Set first values from another run, whose images may be half as large.
+        """Set first values from another training, whose images may be half as large.
 
         Args:
-            init_from: folder of a run; people that it does not know start at its mean code.
+            init_from: folder of a run or of a wardrobe's package; people that it does not know
+                start at its mean code.
             dresser: whose layers R takes over where names and shapes agree; a run's come last.
 
         Raises:
@@ -147,10 +149,11 @@ class WardrobeTraining:
         if init_from is None:
             self._first_codes()
             return
-        state = load_checkpoint(init_from)
+        state = package_state(init_from) if is_package(init_from) else load_checkpoint(init_from)
         if state is None or "people" not in state:
             raise TrainingError(
-                f"{init_from} holds no checkpoint of a wardrobe", "give the folder of a run"
+                f"{init_from} holds no checkpoint of a wardrobe",
+                "give the folder of a run, or of a wardrobe's package",
             )
         for model in (self.stepper.model, self.stepper.average):
             self._take_over(model, state)
