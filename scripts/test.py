@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -135,9 +136,8 @@ def main() -> int:
     REPORTS.mkdir(parents=True, exist_ok=True)
     run = Run()
     try:
-        with run.phase("server environment"):
-            python = server_environment(EXTRAS)
-            photo_environment()
+        with run.phase("environments"):
+            python, blenders = environments(quick=options.quick)
         static_checks(run, python)
         with run.phase("quick tests"):
             # A file's tests stay together: they share what is costly to set up.
@@ -147,11 +147,28 @@ def main() -> int:
         if not options.quick:
             with run.phase("slow tests"):
                 run.tests("slow", python, [*outside, "-m", "slow"])
-            blender_phases(run, python, window=options.window)
+            blender_phases(run, python, blenders, window=options.window)
     except SetupFailed as failure:
         say(f"Set-up stopped: {failure}")
         return 1
     return run.summary()
+
+
+def environments(*, quick: bool) -> tuple[Path, dict[str, Blender]]:
+    """Make or find the server's Python, that for photographs, and Blenders unless `quick`.
+
+    Downloads and unpacking leave a core idle: the server's, the largest, is made beside the others.
+    """
+
+    def others() -> dict[str, Blender]:
+        photo_environment()
+        wanted = () if quick else BLENDERS
+        return {series: blender_environment(series, tests=True) for series in wanted}
+
+    with ThreadPoolExecutor(1) as background:
+        blenders = background.submit(others)
+        python = server_environment(EXTRAS)
+        return python, blenders.result()
 
 
 def static_checks(run: Run, python: Path) -> None:
@@ -165,12 +182,8 @@ def static_checks(run: Run, python: Path) -> None:
         run.check("pyright", [str(tools / "pyright")], quiet)
 
 
-def blender_phases(run: Run, python: Path, *, window: bool) -> None:
+def blender_phases(run: Run, python: Path, blenders: dict[str, Blender], *, window: bool) -> None:
     """Build the extension; test it in every supported Blender, and in a window when asked."""
-    environments: dict[str, Blender] = {}
-    with run.phase("Blender environments"):
-        for series in BLENDERS:
-            environments[series] = blender_environment(series, tests=True)
     with run.phase("extension"):
         build = [str(python), str(ROOT / "scripts/build_extension.py")]
         done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
@@ -179,16 +192,14 @@ def blender_phases(run: Run, python: Path, *, window: bool) -> None:
             run.failed.append("extension: the zip was not built")
             return
         archive = done.stdout.strip().splitlines()[-1]
-    for series in sorted(environments):
+    for series in sorted(blenders):
         environment = {
             "DRESSFORM_EXTENSION_ZIP": archive,
             "DRESSFORM_BLENDER_VERSION": BLENDERS[series],
             "DRESSFORM_PYTHON": str(python),
         }
         with run.phase(f"Blender {BLENDERS[series]}"):
-            run.tests(
-                f"blender-{series}", environments[series].program, ["tests/blender"], environment
-            )
+            run.tests(f"blender-{series}", blenders[series].program, ["tests/blender"], environment)
     if window:
         with run.phase("window"):
             picture = ROOT / "build" / "window.png"
