@@ -117,23 +117,23 @@ OPTIMISED_STAGES: tuple[FitStage, ...] = ("w", "generator", "noise", "texture")
 
 CPU_FIT = FitRecipe(
     w=FitStageRecipe(
-        iterations=40, rate=0.05, final_rate=0.2, mse=10.0, encoder_deviation=0.1, face_lpips=0.25
+        iterations=60, rate=0.05, final_rate=0.2, mse=30.0, encoder_deviation=0.1, face_lpips=0.25
     ),
     generator=FitStageRecipe(
         iterations=25,
         rate=0.003,
         final_rate=0.2,
-        mse=10.0,
+        mse=30.0,
         generator_deviation=1.0,
         face_lpips=0.5,
         face_features=0.5,
     ),
-    noise=FitStageRecipe(iterations=10, rate=0.1, final_rate=0.2, mse=10.0, face_lpips=0.1),
+    noise=FitStageRecipe(iterations=10, rate=0.1, final_rate=0.2, mse=30.0, face_lpips=0.1),
     texture=FitStageRecipe(
         iterations=40,
-        rate=0.02,
+        rate=0.01,
         final_rate=0.2,
-        mse=10.0,
+        mse=30.0,
         texture_deviation=0.1,
         face_lpips=0.5,
         face_features=0.5,

@@ -43,9 +43,9 @@ _SURE = 0.9
 """Least coverage by the mask, after erosion, of a pixel whose colour is the person's alone."""
 
 _GUESSED = 0.9
-"""How much of what seen texels lack is given to those that nobody saw."""
+"""How much of their tone texels that nobody saw take from those that were."""
 _TONE = 8
-"""Texels over which that is averaged."""
+"""Texels over which tone is averaged."""
 
 
 class Unwrapped(NamedTuple):
@@ -233,16 +233,18 @@ def carried_over(layout: UvLayout, texture: Tensor, view: Unwrapped, amount: flo
         amount: 0 keeps the texture, 1 takes the photographs' colours where they see well.
 
     Returns:
-        (3, S, S). Texels that nobody saw move as their mirrored ones or the nearest seen do, but
-        less: what is guessed already looks like a person.
+        (3, S, S). Texels that nobody saw keep their detail, and take most of their tone from their
+        mirrored ones or the nearest seen.
     """
     seen = layout.values(view.visibility)[:, :1]
     own, shown = layout.values(texture), layout.values(view.colour)
-    known = (seen > 0).float()
-    there = layout.image(known)
-    tone = _blurred(layout.image((shown - own) * known), there)
-    guessed = layout.values(filled(layout, Unwrapped(tone, there)))
-    moved = own + amount * (seen * (shown - own) + (1.0 - seen) * _GUESSED * guessed)
+    covered = layout.covered[None].to(texture)
+    coarse = _blurred(filled(layout, view) * covered, covered) - _blurred(
+        texture * covered, covered
+    )
+    moved = own + amount * (
+        seen * (shown - own) + (1.0 - seen) * _GUESSED * layout.values(coarse) * bool(seen.any())
+    )
     return spread_to_gaps(layout.image(moved), layout.covered)
 
 
