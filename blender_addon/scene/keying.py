@@ -8,10 +8,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import bpy
 
 _CONSTANT = "CONSTANT"
+_POINT_VALUES = (
+    ("co", np.float32, 2),
+    ("handle_left", np.float32, 2),
+    ("handle_right", np.float32, 2),
+    ("handle_left_type", np.int32, 1),
+    ("handle_right_type", np.int32, 1),
+    ("interpolation", np.int32, 1),
+)
+"""Of a keyframe: name, type and how many numbers."""
 
 
 def key_path(ob: bpy.types.Object, path: str, frame: float) -> None:
@@ -41,3 +54,16 @@ def curves_of(ob: bpy.types.Object) -> list[Any]:
             bag = strip.channelbag(data.action_slot)
             found.extend(bag.fcurves if bag is not None else ())
     return found
+
+
+def copy_curves(given: Sequence[Any], curves: Any) -> None:
+    """Copy animation curves into another collection: the same keys, handles and interpolation."""
+    for curve in given:
+        taken = curves.new(curve.data_path, index=curve.array_index)
+        count = len(curve.keyframe_points)
+        taken.keyframe_points.add(count)
+        for name, kind, width in _POINT_VALUES:
+            values = np.empty(count * width, kind)
+            curve.keyframe_points.foreach_get(name, values)
+            taken.keyframe_points.foreach_set(name, values)
+        taken.update()

@@ -15,12 +15,14 @@ import numpy as np
 from ..contract.errors import BadMotion
 from ..contract.joints import JOINT_NAMES
 from ..contract.pose import Y_UP_TO_Z_UP
+from .keying import copy_curves, curves_of
 from .motion_files import Motion, UpAxis, on_the_ground, read_motion, upright
 from .people import betas_of, joint_table_of
 from .pose_math import basis_rotations, quaternions
 from .properties import expression_name
 from .rig import default_betas, rest_matrices
 from .stand_in import joint_positions, to_blender
+from .worn_looks import LOOK_GROUP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +93,10 @@ def key_motion(
     up_axis: UpAxis | None = None,
     at_rig: bool = True,
 ) -> int:
-    """Key a motion at the scene's frame rate, in a new action; return its last frame."""
+    """Key a motion at the scene's frame rate, in a new action; return its last frame.
+
+    Keys of whom the person looks like go along.
+    """
     rate = scene.render.fps / scene.render.fps_base
     joints = joint_positions(joint_table_of(rig), betas_of(rig))
     sampled = upright(motion, joints[0], rate, up_axis)
@@ -106,7 +111,9 @@ def key_motion(
     # A root bone's location is measured from its rest place along its own rest axes.
     moves = (to_blender(pelvis) - rest[0, :3, 3]) @ rest[0, :3, :3]
     frames = np.arange(len(turns), dtype=np.float64) + start
+    looks = [curve for curve in curves_of(rig) if curve.data_path.startswith(LOOK_GROUP)]
     curves = _new_curves(rig, Path(motion_name(rig)).name)
+    copy_curves(looks, curves)
     for index, name in enumerate(JOINT_NAMES):
         bone = rig.pose.bones[name]
         bone.rotation_mode = "QUATERNION"

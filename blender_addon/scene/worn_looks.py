@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
     from ..contract.avatar_look import AvatarLook
 
-_GROUP = "dressform_look"
+LOOK_GROUP = "dressform_look"
+"""Property of the rig that holds the look."""
 
 
 def read_look(rig: bpy.types.Object) -> AvatarLook | None:
@@ -123,7 +124,7 @@ def key_worn_look(rig: bpy.types.Object, frame: float) -> int:
 
 def key_worn(rig: bpy.types.Object, path: str, frame: float) -> None:
     """Key one property of the look ("people[0].amount", "head.amount") at a frame."""
-    key_path(rig, f"{_GROUP}.{path}", frame)
+    key_path(rig, f"{LOOK_GROUP}.{path}", frame)
 
 
 def _paths(rig: bpy.types.Object) -> Iterator[str]:

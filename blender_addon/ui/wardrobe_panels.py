@@ -94,7 +94,7 @@ class DRESSFORM_PT_wardrobe_mix(_OfPerson):
         state = rig.dressform_look
         row = layout.row(align=True)
         row.operator("dressform.key_person_look", icon="KEY_HLT")
-        row.operator("dressform.save_person", text="Save as Avatar…", icon="FILE_TICK")
+        row.operator("dressform.save_person", text="Save…", icon="FILE_TICK")
         row.operator("dressform.reset_person_look", text="", icon="LOOP_BACK")
         for index, person in enumerate(state.people):
             row = layout.row(align=True)

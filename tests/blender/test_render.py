@@ -24,6 +24,11 @@ def _save(blender, scene, path, kind="PNG"):
     blender.ops.render.render(write_still=True)
     if kind != "PNG":
         return exr.read(path)
+    return _pixels(blender, path)
+
+
+def _pixels(blender, path):
+    """A picture file as (H, W, 4) floats."""
     image = blender.data.images.load(str(path))
     width, height = image.size
     values = np.empty(width * height * 4, np.float32)

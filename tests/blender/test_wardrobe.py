@@ -14,7 +14,7 @@ import pytest
 
 from tests.blender.colored_people import picture
 from tests.blender.test_portraits import ROOT, _serve
-from tests.blender.test_render import _save
+from tests.blender.test_render import _pixels, _save
 
 SIZE = 48
 
@@ -79,6 +79,12 @@ def test_looks_and_their_keys_reach_the_request_and_the_frame(blender, parts, st
     assert middle.directions[0] == (1, pytest.approx(2 * come))
     scene.frame_set(5)
     last = _look(blender, parts)
+    ops.apply_motion(motion="wave")  # brings an action of its own
+    scene.frame_end = 5
+    scene.frame_set(3)
+    assert _look(blender, parts) == middle
+    scene.frame_set(5)
+    assert _look(blender, parts) == last
     assert last == parts.look_contract.AvatarLook(
         sources=((Source(seed=6), 1.0),),
         directions=((1, 2.0),),
@@ -236,14 +242,14 @@ def test_a_fit_shows_its_stages_and_is_cancelled_at_once(parts, closet):
         parts.wardrobe_service.find(replace(server, should_stop=lambda: False), "none")
 
 
-def test_the_headless_script_keys_looks_over_the_shot(parts, archive, closet, tmp_path):
+def test_the_headless_script_keys_looks_over_the_shot(blender, parts, archive, closet, tmp_path):
     job = ["--avatar", "ada", "--size", "32", "--motion", "wave", "--camera", "static"]
     job += ["--seed", "3", "--blend", "ben:0-1", "--redress", "head=seed:4,feet=own:0.5"]
     job += ["--directions", "1.5", "--look-frames", "1-3", "--shot", "1-3"]
     job += ["--out", str(tmp_path / "out")]
 
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "render_avatar.py"), "--", *job, "--frames", "1-2"],
+        [sys.executable, str(ROOT / "scripts" / "render_avatar.py"), "--", *job, "--frames", "1-3"],
         env={
             **os.environ,
             "DRESSFORM_EXTENSION_ZIP": str(archive),
@@ -255,8 +261,12 @@ def test_the_headless_script_keys_looks_over_the_shot(parts, archive, closet, tm
         timeout=280,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    frames = {path.read_bytes() for path in (tmp_path / "out").iterdir()}
-    assert len(frames) == 2
+    heads = [_pixels(blender, tmp_path / "out" / f"frame_000{index}.png")[2, 2] for index in (1, 3)]
+    bodies = [
+        _pixels(blender, tmp_path / "out" / f"frame_000{index}.png")[20, 2] for index in (1, 3)
+    ]
+    np.testing.assert_allclose(heads[0], heads[1], atol=1 / 255)  # of seed 4, in every frame
+    assert np.abs(bodies[0] - bodies[1]).max() > 0.05  # from seed 3 to Ben
 
 
 def test_words_of_looks_are_read_or_refused(parts):
