@@ -243,7 +243,8 @@ def _photograph(work: Path, endpoint: str, picture: Path) -> None:
             work / "portrait.png", picture.with_name(f"{picture.stem}-portrait{picture.suffix}")
         )
         _judge(said_of_portrait)
-        if not said_of_portrait["keyed"] or said_of_portrait["painted"] != [256, 256]:
+        animated = said_of_portrait["keyed"] and said_of_portrait["played"]
+        if not animated or said_of_portrait["painted"] != [256, 256]:
             raise CheckFailed(f"in the window, the portrait is {said_of_portrait}")
     if blender.returncode != 0:
         raise CheckFailed(f"Blender ended with {blender.returncode}; see {log}")

@@ -19,6 +19,8 @@ import bpy
 HERE = Path(__file__).resolve().parent
 EXTENSION = "bl_ext.user_default.dressform"
 LIMIT_SECONDS = 500
+PLAYED = (1, 15, 30, 45, 60)
+"""Frames of the portrait's film that the viewport must draw, each another picture."""
 state = {"step": 0, "since": time.monotonic(), "start": time.monotonic()}
 
 
@@ -288,10 +290,31 @@ def restyle():
 
 def portrait_shown():
     """Whether the rendered viewport has drawn the portrait."""
+    return not has_portraits() or bool(portrait_keys())
+
+
+def portrait_keys():
+    """What rendered viewports show, where that is the portrait as it is asked for now."""
+    viewports = parts()[3].living()
+    return {v._shown_key for v in viewports if v.up_to_date and b"geometry" in v._shown_key}
+
+
+def play():
+    """Go along the film: each of some frames waits until the viewport has drawn another picture."""
     if not has_portraits():
         return True
-    viewports = parts()[3].living()
-    return any(v.up_to_date and b"geometry" in v._shown_key for v in viewports)
+    seen = state.setdefault("played", {})
+    if len(seen) == len(PLAYED):
+        bpy.context.scene.frame_set(20)
+        return True
+    frame = PLAYED[len(seen)]
+    if bpy.context.scene.frame_current != frame:
+        bpy.context.scene.frame_set(frame)
+        return False
+    new = portrait_keys() - set(seen.values())
+    if new:
+        seen[frame] = new.pop()
+    return False
 
 
 def paint():
@@ -343,11 +366,12 @@ def report_portrait():
     ob = portrait()
     more = {}
     if ob is not None:
-        state = ob.dressform_portrait
+        made = ob.dressform_portrait
         more = {
-            "portrait": state.portrait,
+            "portrait": made.portrait,
             "keyed": len(ob.animation_data.action.fcurves) if ob.animation_data else 0,
-            "painted": list(state.painted.size) if state.painted else [],
+            "painted": list(made.painted.size) if made.painted else [],
+            "played": sorted(state["played"]),
         }
     return report("portrait", **more)
 
@@ -370,8 +394,8 @@ STEPS = (
     *(back_to_the_pose, shade, shown, report, photographed),
     *(draw_people, people_are_drawn, redress, fit_photo, person_is_fitted),
     *(show_wardrobe, shown, report_wardrobe, wardrobe_photographed),
-    *(add_portrait, portrait_is_there, restyle, portrait_shown, paint, painted),
-    *(scroll, settled, report_portrait, stop),
+    *(add_portrait, portrait_is_there, restyle, portrait_shown, play, portrait_shown),
+    *(paint, painted, scroll, settled, report_portrait, stop),
 )
 
 
