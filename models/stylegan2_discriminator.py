@@ -77,7 +77,6 @@ class Discriminator(nn.Module):
         x = activate(self.last(torch.cat([x, deviation], dim=1)))
         return self.score(activate(self.hidden(x.flatten(1).float())))
 
-
     def features(self, images: Tensor) -> list[Tensor]:
         """Return what each block makes of images, fine to coarse: fits compare images by it."""
         x = activate(self.from_colour(images.contiguous(memory_format=torch.channels_last)))

@@ -180,7 +180,7 @@ def test_two_people_side_by_side_are_both_seen():
     assert np.linalg.norm(left.landmarks[0] - (112, 64)) < 8
     assert np.linalg.norm(right.landmarks[0] - (400, 64)) < 8
     # Legs are guessed below the edge: nothing that a fit may count.
-    assert landmark_weights(left)[LANDMARK_INDEX["left_ankle"]] == 0.0
+    assert landmark_weights(right)[LANDMARK_INDEX["left_ankle"]] == 0.0
     own = left.mask > 0.5
     assert own[64, 112]
     assert own[:, 256:].mean() < 0.02

@@ -208,12 +208,17 @@ import sys, time
 from blender_addon.client import Client
 client = Client(sys.argv[1])
 
+told = []
+
 def begun(progress):
-    # Only a job that has begun can be told to stop.
-    if progress.params["step"] == 1:
+    # Only a job that has begun can be told to stop; the broker's own signs of life do not count.
+    if "step" not in progress.params:
+        return
+    told.append(progress)
+    if len(told) == 1:
         for _ in range(3):
             client.submit("test.sleep", {"seconds": 0.5}, timeout=60)
-    elif progress.params["step"] == 3:
+    elif len(told) == 2:
         print("submitted", flush=True)
 
 client.call(

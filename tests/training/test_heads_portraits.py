@@ -129,7 +129,7 @@ def test_albedo_for_blender_has_the_colours_of_the_label_map(tmp_path):
 
 
 def test_a_share_of_cycles_needs_a_blender(tmp_path):
-    with pytest.raises(SetupError, match="--cycles"):
+    with pytest.raises(SetupError, match="--blender"):
         portraits(out=tmp_path / "set", portraits=2, cycles=0.5, blender=tmp_path / "no-blender")
     with pytest.raises(BadParameter, match="cycles"):
         portraits(out=tmp_path / "set", portraits=2, cycles=1.5)

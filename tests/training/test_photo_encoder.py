@@ -158,7 +158,7 @@ def test_fits_are_measured_against_the_unwrapped_photograph(
         assert (tmp_path / f"{folders[0].name}.png").is_file()
         evaluate_fit_ablations(
             folders, WARDROBE, library, out=tmp_path / "table", recipe=SMALL, effort=0.02,
-            people=1, frames=3, only=["no LPIPS"], threads=1,
+            people=1, frames=3, only=["no LPIPS"], features=0, threads=1,
         )  # fmt: skip
         table = (tmp_path / "table" / "fit-ablations.md").read_text(encoding="utf-8")
         assert "| no LPIPS |" in table

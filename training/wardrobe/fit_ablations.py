@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json as json_files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -82,6 +82,7 @@ def evaluate_fit_ablations(
     people: int = 2,
     frames: int | None = None,
     only: list[str] | None = None,
+    features: Literal[0, 2] = 2,
     inception: Path | None = None,
     lpips_trunk: Path | None = None,
     threads: int = 2,
@@ -102,8 +103,9 @@ def evaluate_fit_ablations(
         people: at most so many.
         frames: at most so many targets a person.
         only: rows, by the paper's names; all when omitted.
-        inception: Inception-v3's weights, for FID and IS; without, the Fréchet distance is that of
-            EfficientNet-lite2's features, under its own name.
+        features: of which EfficientNet-lite the Fréchet distance is, under its own name: 2 is an extra,
+            0 is what fits look at themselves, only good for a trial.
+        inception: Inception-v3's weights, for FID and IS instead.
         lpips_trunk: torchvision's AlexNet or VGG16 weights, for LPIPS.
         threads: of torch on the CPU.
 
@@ -119,7 +121,7 @@ def evaluate_fit_ablations(
     body = load_body(find_package(library, opened[0].description.body))
     chosen = {"G-encoder": generated} | ({"A-encoder": captured} if captured else {})
     truth = [HeldOutFrames(each, _targets(each)[:frames], body) for each in opened]
-    judge = Judge(choose_yardstick(lpips_trunk), features_of(2, inception), inception, truth)
+    judge = Judge(choose_yardstick(lpips_trunk), features_of(features, inception), inception, truth)
     table = _kept(out / JSON_FILE)
     sheet: dict[str, list[NDArray[np.float32]]] = {}
     bar = tqdm(total=len(chosen) * len(rows), desc="ablations", unit="row")
