@@ -82,7 +82,7 @@ class Shown(NamedTuple):
 
 
 def evaluate_wardrobe(
-    captures: list[Path],
+    captures: Path | list[Path],
     library: Path = DEFAULT_LIBRARY,
     wardrobe: str = "wardrobe-people",
     counts: WardrobeCounts = WardrobeCounts(),
@@ -96,7 +96,7 @@ def evaluate_wardrobe(
     """Measure the people whom a wardrobe draws.
 
     Args:
-        captures: captures of many people, or folders of them: those that the wardrobe was trained
+        captures: folder of captures of many people, or several: those that the wardrobe was trained
             on, and others that it was not, whose poses the drawn people take.
         library: where the packages lie.
         wardrobe: id of the package.
