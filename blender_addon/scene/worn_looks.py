@@ -27,7 +27,10 @@ LOOK_GROUP = "dressform_look"
 
 def read_look(rig: bpy.types.Object) -> AvatarLook | None:
     """Return whom a rig's person looks like; None for the avatar's own look."""
-    state = rig.dressform_look
+    # A capture registers what it needs of the extension, and looks are not of that.
+    state = getattr(rig, LOOK_GROUP, None)
+    if state is None:
+        return None
     return look_of(
         [(_source(person), float(person.amount)) for person in state.people],
         {
