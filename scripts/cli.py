@@ -137,6 +137,9 @@ COMMANDS: dict[str, Command] = {
     "avatar redress": Command(
         "scripts.avatar:redress_person", "give somebody parts of somebody else"
     ),
+    "avatar orbit": Command(
+        "scripts.avatar_orbit:orbit_avatar", "show somebody from several sides"
+    ),
     "avatar save": Command("scripts.avatar:save_person", "keep a look as an avatar"),
     "avatar fit-body": Command(
         "scripts.body_fit:fit_photograph_body", "find the body in a photograph"

@@ -37,6 +37,21 @@ def places(library, tmp_path) -> list[str]:
     return ["--library", str(library), "--into", str(tmp_path / "own")]
 
 
+def test_somebody_is_shown_from_several_sides(library, tmp_path, capsys):
+    beside = tmp_path / "photo.png"
+    Image.new("RGB", (20, 40), "red").save(beside)
+    out = tmp_path / "orbit.png"
+    words = ["--turns", "[0, 180]", "--size", "48", "--out", str(out), "--into", str(library)]
+    assert main(["avatar", "orbit", "avatar-ada", *words, "--photo", str(beside)]) == 0
+    shown = np.array(Image.open(out).convert("RGB")).astype(int)
+    left = shown.shape[1] - 2 * 48
+    assert (shown[:, : left - 1] == (255, 0, 0)).all(), "the photograph stands on the left"
+    front, back = shown[:, left : left + 48], shown[:, left + 48 :]
+    assert not np.array_equal(front[20:60], back[20:60])
+    assert main(["avatar", "orbit", "avatar-ada", "--poses", "swim", *words]) == 1
+    assert "choose among" in capsys.readouterr().err
+
+
 def test_people_are_drawn_shown_and_kept(places, tmp_path, capsys):
     sheet = tmp_path / "sheet.png"
     words = ["--out", str(sheet), "--wardrobe", WARDROBE, "--size", "24", *places]
