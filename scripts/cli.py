@@ -120,6 +120,10 @@ COMMANDS: dict[str, Command] = {
     "evaluate wardrobe": Command(
         "training.wardrobe.evaluation:evaluate_wardrobe", "measure the people that are drawn"
     ),
+    "evaluate redress": Command(
+        "scripts.evaluate_redress:evaluate_redress",
+        "measure what a redressed part changes elsewhere",
+    ),
     "evaluate fit": Command(
         "training.wardrobe.fit_evaluation:evaluate_fit", "measure avatars made from one photograph"
     ),
