@@ -16,7 +16,7 @@ import numpy as np
 from blender_addon.contract.camera import Camera
 from blender_addon.contract.errors import SetupError
 from blender_addon.contract.operations import PosedBody
-from server.figures import Figure, publish
+from server.figures import Figure, milliseconds, publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -160,16 +160,10 @@ def frame_figures(shot: Shot) -> list[Figure]:
     frame, network = float(np.median(shot.seconds[4:])), float(np.median(forward))
     ratio, bare = float(np.median(surface)), float(np.median(kernel))
     return [
-        Figure(
-            name="frame_ms",
-            value=1e3 * frame,
-            bound=None,
-            unit="ms",
-            meaning="a 512² frame, from Blender's pose to the pixels in the passes",
+        milliseconds(
+            "frame_ms", frame, "a 512² frame, from Blender's pose to the pixels in the passes"
         ),
-        Figure(
-            name="forward_ms", value=1e3 * network, bound=None, unit="ms", meaning="the U-Net alone"
-        ),
+        milliseconds("forward_ms", network, "the U-Net alone"),
         Figure(
             name="frame_overhead",
             value=(frame - network) / network,
@@ -177,13 +171,7 @@ def frame_figures(shot: Shot) -> list[Figure]:
             unit="×",
             meaning="everything beyond the U-Net's forward, over that forward",
         ),
-        Figure(
-            name="surface_ms",
-            value=1e3 * ratio,
-            bound=None,
-            unit="ms",
-            meaning="skinning, rasterising and sampling",
-        ),
+        milliseconds("surface_ms", ratio, "skinning, rasterising and sampling"),
         Figure(
             name="surface_over_kernel",
             value=ratio / bare,

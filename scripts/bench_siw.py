@@ -19,7 +19,7 @@ from models.siw_config import SiwConfig
 from models.siw_layers import Styles
 from models.siw_package import load_siw
 from scripts.bench_clock import timed
-from server.figures import Figure, publish
+from server.figures import Figure, milliseconds, publish
 
 REGIONS_OVER_ONE = 1.3
 TWO_OVER_REGIONS = 3.0
@@ -91,15 +91,11 @@ def siw_figures(generator: SiwGenerator, turns: int) -> list[Figure]:
             unit="×",
             meaning="17 styles over the paper's two styles, two convolutions, float32",
         ),
-        _ms("paint_one_style_ms", one_s, "one style"),
-        _ms("paint_regions_ms", regions_s, "17 styles"),
-        _ms("paint_two_convolutions_ms", two_s, "two blended styles, float32"),
-        _ms("prepare_labels_ms", preparing, "once a label map, not counted above"),
+        milliseconds("paint_one_style_ms", one_s, "one style"),
+        milliseconds("paint_regions_ms", regions_s, "17 styles"),
+        milliseconds("paint_two_convolutions_ms", two_s, "two blended styles, float32"),
+        milliseconds("prepare_labels_ms", preparing, "once a label map, not counted above"),
     ]
-
-
-def _ms(name: str, seconds: float, meaning: str) -> Figure:
-    return Figure(name=name, value=1e3 * seconds, bound=None, unit="ms", meaning=meaning)
 
 
 def _face(size: int) -> torch.Tensor:

@@ -20,7 +20,7 @@ from models.rays import Pinhole
 from models.sof_package import load_sof
 from models.sof_render import SofRenderer, plain_label_map
 from scripts.bench_clock import timed
-from server.figures import Figure, publish
+from server.figures import Figure, milliseconds, publish
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -114,18 +114,10 @@ def sof_figures(
             unit="×",
             meaning="a baked head's label map against the bare rasteriser",
         ),
-        Figure(
-            name="label_map_ms",
-            value=1000 * median(fast),
-            bound=None,
-            unit="ms",
-            meaning="processor time of a label map",
-        ),
-        Figure(
-            name="baked_ms",
-            value=1000 * median(baked),
-            bound=None,
-            unit="ms",
-            meaning=f"processor time of a baked label map, {len(head.faces)} faces",
+        milliseconds("label_map_ms", median(fast), "processor time of a label map"),
+        milliseconds(
+            "baked_ms",
+            median(baked),
+            f"processor time of a baked label map, {len(head.faces)} faces",
         ),
     ]

@@ -17,7 +17,7 @@ import torch
 
 from models.memory import keep_freed_memory
 from models.package import DEFAULT_LIBRARY
-from server.figures import Figure, publish
+from server.figures import Figure, milliseconds, publish
 from training.captures import find_captures
 from training.dressing_recipe import DressingData, DressingRecipe, DressingSchedule
 from training.dressing_training import DressingTraining
@@ -90,27 +90,9 @@ def training_figures(training: DressingTraining, turns: int) -> list[Figure]:
             unit="×",
             meaning="what cutting and rasterising batches adds to a step",
         ),
-        Figure(
-            name="step_cached_ms",
-            value=1e3 * on_cached,
-            bound=None,
-            unit="ms",
-            meaning="a step on batches kept in memory",
-        ),
-        Figure(
-            name="step_fresh_ms",
-            value=1e3 * on_fresh,
-            bound=None,
-            unit="ms",
-            meaning="a step as trainings make it",
-        ),
-        Figure(
-            name="batch_ms",
-            value=1e3 * alone,
-            bound=None,
-            unit="ms",
-            meaning="cutting and rasterising one batch, nothing beside it",
-        ),
+        milliseconds("step_cached_ms", on_cached, "a step on batches kept in memory"),
+        milliseconds("step_fresh_ms", on_fresh, "a step as trainings make it"),
+        milliseconds("batch_ms", alone, "cutting and rasterising one batch, nothing beside it"),
     ]
 
 

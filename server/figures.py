@@ -35,6 +35,11 @@ class Figure:
         return self.bound is None or self.value <= self.bound
 
 
+def milliseconds(name: str, seconds: float, meaning: str) -> Figure:
+    """Return a time in milliseconds that only explains others: it has no bound."""
+    return Figure(name=name, value=1e3 * seconds, bound=None, unit="ms", meaning=meaning)
+
+
 def publish(figures: Sequence[Figure], file: Path | None) -> int:
     """Print the figures of a command, and write them where a file is given.
 
