@@ -17,16 +17,10 @@ import bpy
 
 from .. import library
 from ..contract.avatar_look import DEFAULT_TRUNCATION, PARTS
-from ..contract.fields import MAX_SEED
-from .looks import DIRECTIONS
+from . import look_fields
 
 _AVATAR = ("AVATAR", "Avatar", "An avatar of the library that shares body and dresser")
 _SEED = ("SEED", "Seed", "A person whom the wardrobe draws; equal seeds give equal people")
-
-
-def _touch(group: bpy.types.PropertyGroup, _context: bpy.types.Context) -> None:
-    """Let viewports know: what a script sets in a group of properties tells nobody otherwise."""
-    group.id_data.update_tag()
 
 
 def _on_change(group: bpy.types.PropertyGroup, context: bpy.types.Context) -> None:
@@ -35,7 +29,7 @@ def _on_change(group: bpy.types.PropertyGroup, context: bpy.types.Context) -> No
     found = library.known.wardrobe_for(rig.dressform.avatar)
     if found is not None and not rig.dressform_look.wardrobe:
         rig.dressform_look.wardrobe = found.id
-    _touch(group, context)
+    look_fields.touch(group, context)
 
 
 def _avatars_like(group: Any, _context: bpy.types.Context, text: str) -> list[str]:
@@ -54,13 +48,7 @@ def _avatar() -> Any:
 
 
 def _seed() -> Any:
-    return bpy.props.IntProperty(
-        name="Seed",
-        description="Of a person whom the wardrobe draws",
-        min=0,
-        max=MAX_SEED,
-        update=_on_change,
-    )
+    return look_fields.seed("Of a person whom the wardrobe draws", _on_change)
 
 
 class DressformLookSource(bpy.types.PropertyGroup):
@@ -71,14 +59,8 @@ class DressformLookSource(bpy.types.PropertyGroup):
     )
     avatar: _avatar()
     seed: _seed()
-    amount: bpy.props.FloatProperty(
-        name="Amount",
-        description="0 leaves the person as they are, 1 is the other one",
-        min=0.0,
-        max=1.0,
-        default=0.5,
-        subtype="FACTOR",
-        update=_on_change,
+    amount: look_fields.share(
+        "Amount", "0 leaves the person as they are, 1 is the other one", 0.5, _on_change
     )
 
 
@@ -98,14 +80,8 @@ class DressformLookPart(bpy.types.PropertyGroup):
     )
     avatar: _avatar()
     seed: _seed()
-    amount: bpy.props.FloatProperty(
-        name="Amount",
-        description="0 leaves this part as it is, 1 replaces it",
-        min=0.0,
-        max=1.0,
-        default=1.0,
-        subtype="FACTOR",
-        update=_on_change,
+    amount: look_fields.share(
+        "Amount", "0 leaves this part as it is, 1 replaces it", 1.0, _on_change
     )
 
 
@@ -115,29 +91,18 @@ class DressformLook(bpy.types.PropertyGroup):
     wardrobe: bpy.props.StringProperty(
         name="Wardrobe",
         description="Id of the package that draws seeds and knows directions; empty: the avatar's",
-        update=_touch,
+        update=look_fields.touch,
     )
     people: bpy.props.CollectionProperty(type=DressformLookSource)
-    directions: bpy.props.FloatVectorProperty(
-        name="Directions",
-        description="How far the person is moved along what people differ in most, "
-        "in standard deviations",
-        size=DIRECTIONS,
-        soft_min=-3.0,
-        soft_max=3.0,
-        min=-20.0,
-        max=20.0,
-        default=(0.0,) * DIRECTIONS,
-        update=_on_change,
+    directions: look_fields.directions(
+        "How far the person is moved along what people differ in most, in standard deviations",
+        _on_change,
     )
-    truncation: bpy.props.FloatProperty(
-        name="Variety",
-        description="1 leaves people as they were drawn, 0 makes all of them the mean person",
-        min=0.0,
-        max=2.0,
-        soft_max=1.0,
-        default=DEFAULT_TRUNCATION,
-        update=_on_change,
+    truncation: look_fields.truncation(
+        "Variety",
+        "1 leaves people as they were drawn, 0 makes all of them the mean person",
+        DEFAULT_TRUNCATION,
+        _on_change,
     )
 
 

@@ -16,20 +16,14 @@ from typing import Any
 
 import bpy
 
-from ..contract.fields import MAX_SEED
 from ..contract.labels import LABEL_COUNT, LABEL_GROUPS, LABEL_NAMES
-from .looks import DIRECTIONS
+from . import look_fields
 
 STORED = "stored"
 """Property of a head source: its code (C,); of a style: its row (W,)."""
 
 PAINTED_CAMERA = "painted_camera"
 """Property of the portrait group: K, R and t (21 numbers) of the painted label map's camera."""
-
-
-def _touch(group: bpy.types.PropertyGroup, _context: bpy.types.Context) -> None:
-    """Let viewports know: what a script sets in a group of properties tells nobody otherwise."""
-    group.id_data.update_tag()
 
 
 class DressformHeadSource(bpy.types.PropertyGroup):
@@ -45,27 +39,16 @@ class DressformHeadSource(bpy.types.PropertyGroup):
             ("STORED", "Stored", "Kept with this object"),
         ],
         default="OWN",
-        update=_touch,
+        update=look_fields.touch,
     )
-    seed: bpy.props.IntProperty(
-        name="Seed",
-        min=0,
-        max=MAX_SEED,
-        update=_touch,
-    )
+    seed: look_fields.seed()
     head: bpy.props.StringProperty(
         name="Head",
         description="Id of a head of the basis",
-        update=_touch,
+        update=look_fields.touch,
     )
-    weight: bpy.props.FloatProperty(
-        name="Weight",
-        description="How much of this head is in the portrait; only the weights' ratios count",
-        min=0.0,
-        max=1.0,
-        default=1.0,
-        subtype="FACTOR",
-        update=_touch,
+    weight: look_fields.share(
+        "Weight", "How much of this head is in the portrait; only the weights' ratios count", 1.0
     )
 
 
@@ -81,14 +64,9 @@ class DressformStyle(bpy.types.PropertyGroup):
             ("STORED", "Stored", "Kept with this object"),
         ],
         default="OWN",
-        update=_touch,
+        update=look_fields.touch,
     )
-    seed: bpy.props.IntProperty(
-        name="Seed",
-        min=0,
-        max=MAX_SEED,
-        update=_touch,
-    )
+    seed: look_fields.seed()
 
 
 class DressformRegion(bpy.types.PropertyGroup):
@@ -96,22 +74,9 @@ class DressformRegion(bpy.types.PropertyGroup):
 
     first: bpy.props.PointerProperty(type=DressformStyle, name="Style")
     second: bpy.props.PointerProperty(type=DressformStyle, name="Second Style")
-    mix: bpy.props.FloatProperty(
-        name="Mix",
-        description="0 shows the style, 1 the second style",
-        min=0.0,
-        max=1.0,
-        subtype="FACTOR",
-        update=_touch,
-    )
-    truncation: bpy.props.FloatProperty(
-        name="Strength",
-        description="1 leaves the style as it is, 0 is the mean of all styles of this region",
-        min=0.0,
-        max=2.0,
-        soft_max=1.0,
-        default=1.0,
-        update=_touch,
+    mix: look_fields.share("Mix", "0 shows the style, 1 the second style", 0.0)
+    truncation: look_fields.truncation(
+        "Strength", "1 leaves the style as it is, 0 is the mean of all styles of this region", 1.0
     )
     lock: bpy.props.BoolProperty(name="Lock", description="Randomise leaves this region as it is")
 
@@ -148,21 +113,12 @@ class DressformPortrait(bpy.types.PropertyGroup):
         name="Portrait",
         description="Id of the portrait's package",
         default="",
-        update=_touch,
+        update=look_fields.touch,
     )
     sources: bpy.props.CollectionProperty(type=DressformHeadSource)
     active_source: bpy.props.IntProperty(options=set())
-    directions: bpy.props.FloatVectorProperty(
-        name="Directions",
-        description="How far the head is moved along what heads differ in most, "
-        "in standard deviations",
-        size=DIRECTIONS,
-        soft_min=-3.0,
-        soft_max=3.0,
-        min=-20.0,
-        max=20.0,
-        default=(0.0,) * DIRECTIONS,
-        update=_touch,
+    directions: look_fields.directions(
+        "How far the head is moved along what heads differ in most, in standard deviations"
     )
     direction_names: bpy.props.StringProperty(
         name="Direction Names", description="One a line", options=set()
@@ -172,18 +128,18 @@ class DressformPortrait(bpy.types.PropertyGroup):
     backdrop: bpy.props.BoolProperty(
         name="Backdrop",
         description="Show the painted background behind the head, too",
-        update=_touch,
+        update=look_fields.touch,
     )
     painted: bpy.props.PointerProperty(
         name="Labels",
         description="The label map painted by hand",
         type=bpy.types.Image,
-        update=_touch,
+        update=look_fields.touch,
     )
     use_painted: bpy.props.BoolProperty(
         name="Use Painted Labels",
         description="Render the painted label map in views from where it was painted",
-        update=_touch,
+        update=look_fields.touch,
     )
     baked: bpy.props.StringProperty(
         name="Baked", description="Digest of the head that the stand-in shows", options=set()
