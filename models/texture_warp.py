@@ -59,6 +59,37 @@ def bilinear(first: int, size: int, level: int, uv: wp.vec2, share: float) -> Lo
     return found
 
 
+@wp.func
+def level_parts(level: float, last: int):  # noqa: ANN201 - Warp finds what its functions return
+    """Return the finer of the two levels that a level of detail lies between, and how far it is."""
+    within = wp.clamp(level, 0.0, float(last))
+    fine = wp.floor(within)
+    return int(fine), within - fine
+
+
+@wp.struct
+class Bags:
+    """Samples to look up and add up by bag: bag p holds samples offset[p] … offset[p + 1] − 1.
+
+    Attributes:
+        size: of the chain's finest level.
+        last: number of the chain's coarsest level.
+        uv: of each sample.
+        level: level of detail of each sample.
+        offset: of each bag, and the end.
+        first: row where each bag's texture begins in the table.
+        share: factor of every sample.
+    """
+
+    size: int
+    last: int
+    uv: wp.array(dtype=wp.vec2)
+    level: wp.array(dtype=float)
+    offset: wp.array(dtype=wp.int64)
+    first: wp.array(dtype=int)
+    share: float
+
+
 # Warp takes types and functions from closures: below, one kernel per number of channels.
 
 
@@ -93,9 +124,7 @@ def trilinear_for(channels: int) -> Any:
     def trilinear(
         table: wp.array(dtype=texel), first: int, size: int, last: int, uv: wp.vec2, level: float
     ) -> texel:
-        within = wp.clamp(level, 0.0, float(last))
-        fine = int(wp.floor(within))
-        blend = within - wp.floor(within)
+        fine, blend = level_parts(level, last)
         value = weighted(table, bilinear(first, size, fine, uv, 1.0 - blend))
         if blend > 0.0:
             value += weighted(table, bilinear(first, size, fine + 1, uv, blend))
@@ -110,23 +139,15 @@ def gather_for(channels: int) -> Any:
     texel, trilinear = texel_type(channels), trilinear_for(channels)
 
     @wp.kernel(module="unique")
-    def gather(
-        table: wp.array(dtype=texel),
-        size: int,
-        last: int,
-        uv: wp.array(dtype=wp.vec2),
-        level: wp.array(dtype=float),
-        offset: wp.array(dtype=wp.int64),
-        first: wp.array(dtype=int),
-        share: float,
-        out: wp.array(dtype=texel),
-    ) -> None:
-        """One thread per bag: add up the looked-up samples offset[bag] … offset[bag + 1]."""
+    def gather(table: wp.array(dtype=texel), bags: Bags, out: wp.array(dtype=texel)) -> None:
+        """One thread per bag: add up its looked-up samples."""
         bag = wp.tid()
         total = texel()
-        for index in range(int(offset[bag]), int(offset[bag + 1])):
-            total += trilinear(table, first[bag], size, last, uv[index], level[index])
-        out[bag] = total * share
+        for index in range(int(bags.offset[bag]), int(bags.offset[bag + 1])):
+            total += trilinear(
+                table, bags.first[bag], bags.size, bags.last, bags.uv[index], bags.level[index]
+            )
+        out[bag] = total * bags.share
 
     return gather
 
@@ -144,27 +165,17 @@ def scatter_for(channels: int) -> Any:
         wp.atomic_add(table, at.rows[3], value * at.weights[3])
 
     @wp.kernel(module="unique")
-    def scatter(
-        table: wp.array(dtype=texel),
-        size: int,
-        last: int,
-        uv: wp.array(dtype=wp.vec2),
-        level: wp.array(dtype=float),
-        offset: wp.array(dtype=wp.int64),
-        first: wp.array(dtype=int),
-        share: float,
-        out: wp.array(dtype=texel),
-    ) -> None:
+    def scatter(table: wp.array(dtype=texel), bags: Bags, out: wp.array(dtype=texel)) -> None:
         """The adjoint of `gather`: one thread per bag adds its gradient `out` to the table."""
         bag = wp.tid()
-        value = out[bag] * share
-        for index in range(int(offset[bag]), int(offset[bag + 1])):
-            within = wp.clamp(level[index], 0.0, float(last))
-            fine = int(wp.floor(within))
-            blend = within - wp.floor(within)
-            add(table, bilinear(first[bag], size, fine, uv[index], 1.0 - blend), value)
+        value = out[bag] * bags.share
+        first = bags.first[bag]
+        for index in range(int(bags.offset[bag]), int(bags.offset[bag + 1])):
+            at = bags.uv[index]
+            fine, blend = level_parts(bags.level[index], bags.last)
+            add(table, bilinear(first, bags.size, fine, at, 1.0 - blend), value)
             if blend > 0.0:
-                add(table, bilinear(first[bag], size, fine + 1, uv[index], blend), value)
+                add(table, bilinear(first, bags.size, fine + 1, at, blend), value)
 
     return scatter
 
@@ -253,8 +264,10 @@ def gather(
     Returns:
         (P, C) float32.
     """
+    start()
     out = table.new_empty((len(first_rows), table.shape[1]))
-    _launch_bags(gather_for(table.shape[1]), table, size, uv, level, offset, first_rows, share, out)
+    inputs = [rows_of(table), bags_of(size, uv, level, offset, first_rows, share), rows_of(out)]
+    launch(gather_for(table.shape[1]), (len(first_rows),), inputs, table.device)
     return out
 
 
@@ -269,37 +282,32 @@ def scatter(
     share: float,
 ) -> torch.Tensor:
     """Return the gradient (rows, C) of the table from that of `gather`'s result (P, C)."""
+    start()
     table = gradient.new_zeros((rows, gradient.shape[1]))
-    _launch_bags(
-        scatter_for(table.shape[1]), table, size, uv, level, offset, first_rows, share, gradient
-    )
+    bags = bags_of(size, uv, level, offset, first_rows, share)
+    inputs = [rows_of(table), bags, rows_of(gradient)]
+    launch(scatter_for(table.shape[1]), (len(first_rows),), inputs, table.device)
     return table
 
 
-def _launch_bags(
-    kernel: Any,
-    table: torch.Tensor,
+def bags_of(
     size: int,
     uv: torch.Tensor,
     level: torch.Tensor,
     offset: torch.Tensor,
     first_rows: torch.Tensor,
     share: float,
-    out: torch.Tensor,
-) -> None:
-    start()
-    inputs = [
-        rows_of(table),
-        size,
-        size.bit_length() - 1,
-        wp.from_torch(uv.detach(), dtype=wp.vec2),
-        wp.from_torch(level),
-        wp.from_torch(offset),
-        wp.from_torch(first_rows),
-        share,
-        rows_of(out),
-    ]
-    launch(kernel, (len(first_rows),), inputs, table.device)
+) -> Any:
+    """Return `Bags` for a kernel; the arguments are `gather`'s."""
+    bags = Bags()
+    bags.size = size
+    bags.last = size.bit_length() - 1
+    bags.uv = wp.from_torch(uv.detach(), dtype=wp.vec2)
+    bags.level = wp.from_torch(level)
+    bags.offset = wp.from_torch(offset)
+    bags.first = wp.from_torch(first_rows)
+    bags.share = share
+    return bags
 
 
 def features(

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 import warp as wp
 
-from models.texture_warp import bilinear, rows_of, texel_type
+from models.texture_warp import Bags, bags_of, bilinear, level_parts, rows_of, texel_type
 from models.warp_launch import launch, start
 
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
@@ -54,27 +54,20 @@ def slope_for(channels: int) -> Any:
     @wp.kernel(module="unique")
     def slopes(
         table: wp.array(dtype=texel),
-        size: int,
-        last: int,
-        uv: wp.array(dtype=wp.vec2),
-        level: wp.array(dtype=float),
-        offset: wp.array(dtype=wp.int64),
-        first: wp.array(dtype=int),
-        share: float,
+        bags: Bags,
         gradient: wp.array(dtype=texel),
         out: wp.array(dtype=wp.vec2),
     ) -> None:
         """One thread per bag: the gradients of its samples' UVs."""
         bag = wp.tid()
-        value = gradient[bag] * share
-        for index in range(int(offset[bag]), int(offset[bag + 1])):
-            at = uv[index]
-            within = wp.clamp(level[index], 0.0, float(last))
-            fine = int(wp.floor(within))
-            blend = within - wp.floor(within)
-            total = slope(table, first[bag], size, fine, at, 1.0 - blend, value)
+        value = gradient[bag] * bags.share
+        first = bags.first[bag]
+        for index in range(int(bags.offset[bag]), int(bags.offset[bag + 1])):
+            at = bags.uv[index]
+            fine, blend = level_parts(bags.level[index], bags.last)
+            total = slope(table, first, bags.size, fine, at, 1.0 - blend, value)
             if blend > 0.0:
-                total += slope(table, first[bag], size, fine + 1, at, blend, value)
+                total += slope(table, first, bags.size, fine + 1, at, blend, value)
             # The look-up clamps: beyond the square nothing changes.
             inside_u = wp.where(at[0] < 0.0 or at[0] > 1.0, 0.0, 1.0)
             inside_v = wp.where(at[1] < 0.0 or at[1] > 1.0, 0.0, 1.0)
@@ -103,13 +96,7 @@ def slopes(
     out = torch.empty_like(uv)
     inputs = [
         rows_of(table),
-        size,
-        size.bit_length() - 1,
-        wp.from_torch(uv.detach(), dtype=wp.vec2),
-        wp.from_torch(level),
-        wp.from_torch(offset),
-        wp.from_torch(first_rows),
-        share,
+        bags_of(size, uv, level, offset, first_rows, share),
         rows_of(gradient),
         wp.from_torch(out, dtype=wp.vec2),
     ]
