@@ -7,7 +7,6 @@ avatar after each stage.
 from __future__ import annotations
 
 import signal
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,9 +20,8 @@ from blender_addon.contract.wardrobe import MAX_PHOTOGRAPHS, OPTIMISED, AvatarFi
 from models.avatar_look import Looks
 from models.package import DEFAULT_LIBRARY
 from models.person_fit import FitNetworks, iterate_person_fit, save_person
-from models.person_photo import Photograph, read_photograph
 from scripts.avatar import WARDROBE, free_folder
-from scripts.portrait_fit import ASTRONAUT
+from scripts.photo_fits import finish_fit, named_photograph
 from server.library import Library
 from server.storage import Storage
 from training.imports.photo_fit import read_photo_fit
@@ -99,7 +97,7 @@ def fit_photographs(
     looks = Looks(packages)
     mean = looks.load(wardrobe)
     networks = FitNetworks(looks.wardrobe(wardrobe), mean.dresser, mean.body)
-    read = [_read(photo) for photo in photos]
+    read = [named_photograph(photo) for photo in photos]
     images = tuple(photo.image for photo in read)
     focals = [photo.focal if focal is None else focal for photo in read]
     asked = AvatarFit(
@@ -123,14 +121,6 @@ def fit_photographs(
     for stage, figures in fitted.avatar.figures.items():
         print(f"{stage:<10} distance {figures.distance:.4f}   {figures.seconds:6.1f} s")
     print(folder)
-
-
-def _read(photo: str) -> Photograph:
-    if photo == ASTRONAUT:
-        from skimage import data
-
-        return Photograph(image=np.asarray(data.astronaut(), np.uint8))
-    return read_photograph(Path(photo))
 
 
 def _each(
@@ -194,21 +184,15 @@ def _asked_to_stop() -> Generator[Callable[[], bool]]:
 
 def _run(fit: Generator[PersonFitStep, None, FittedPerson], pictures: Path | None) -> FittedPerson:
     """Run a fit to its end with a bar; keep the last picture of each stage."""
-    from tqdm import tqdm
+    shown: list[str] = []
+
+    def keep(stage: str, picture: NDArray[np.uint8]) -> None:
+        if pictures is None:
+            return
+        if stage not in shown:
+            shown.append(stage)
+        Image.fromarray(picture).save(pictures / f"{len(shown)}-{stage}.png")
 
     if pictures is not None:
         pictures.mkdir(parents=True, exist_ok=True)
-    shown: list[str] = []
-    with tqdm(total=100, unit="%", disable=not sys.stderr.isatty()) as bar:
-        while True:
-            try:
-                step = next(fit)
-            except StopIteration as end:
-                return end.value
-            bar.set_description(step.stage)
-            bar.update(100.0 * step.share - bar.n)
-            if pictures is not None and step.preview is not None:
-                if step.stage not in shown:
-                    shown.append(step.stage)
-                file = pictures / f"{len(shown)}-{step.stage}.png"
-                Image.fromarray(step.preview).save(file)
+    return finish_fit(fit, keep)

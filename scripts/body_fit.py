@@ -6,7 +6,7 @@ first, and for fits that are to be used again (`avatar fit --fit`).
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path  # noqa: TC003 - jsonargparse reads the annotations
 
 import numpy as np
 from PIL import Image
@@ -18,8 +18,8 @@ from models.body_fit import BodyFitRecipe, fit_body
 from models.body_fit_figures import body_mask
 from models.body_fit_file import write_body_fit
 from models.package import DEFAULT_LIBRARY
-from models.person_photo import Photograph, perceive_person, read_person_view, read_photograph
-from scripts.portrait_fit import ASTRONAUT
+from models.person_photo import perceive_person, read_person_view
+from scripts.photo_fits import named_photograph
 
 _OUTLINE = np.array([255, 0, 220], np.uint8)
 
@@ -56,7 +56,7 @@ def fit_photograph_body(
     for path in (out, picture):
         if path is not None and path.exists() and not replace:
             raise BadParameter(f"{path} is there already", "give another name, or --replace true")
-    photograph = _read(photo)
+    photograph = named_photograph(photo)
     image = photograph.image
     view = (
         perceive_person(image, person) if keypoints is None else read_person_view(keypoints, image)
@@ -75,11 +75,3 @@ def fit_photograph_body(
     for name, value in fit.figures.items():
         print(f"{name:<20}{value:10.3f}")
     print(out)
-
-
-def _read(photo: str) -> Photograph:
-    if photo != ASTRONAUT:
-        return read_photograph(Path(photo))
-    from skimage import data
-
-    return Photograph(image=np.asarray(data.astronaut(), np.uint8))

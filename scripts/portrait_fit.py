@@ -7,7 +7,6 @@ the photograph after each stage.
 from __future__ import annotations
 
 import hashlib
-import sys
 from dataclasses import replace as changed
 from pathlib import Path  # noqa: TC003 - jsonargparse reads the annotations
 from typing import TYPE_CHECKING
@@ -27,6 +26,7 @@ from models.portrait_fit import PortraitFitSettings, iterate_portrait_fit
 from models.portrait_networks import shared_heads, shared_painter
 from models.portrait_package import Portrait, write_portrait
 from models.portrait_parser import NetworkParser
+from scripts.photo_fits import finish_fit, named_photograph
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from models.portrait_fit import FittedPortrait, PortraitFitStep
     from models.portrait_parser import PortraitParser
 
-ASTRONAUT = "astronaut"
 ORBIT = (-30.0, -15.0, 0.0, 15.0, 30.0)
 """Degrees from the fitted camera."""
 TILE = 256
@@ -89,7 +88,8 @@ def fit_photograph(
         replace: whether a portrait of this id may be replaced.
 
     Raises:
-        BadParameter: the photograph cannot be read, or there is such a portrait already.
+        BadParameter: there is such a portrait already.
+        BadPersonView: the photograph cannot be read.
         NoFaceFound: no face is seen.
     """
     folder = (into or library) / (identity or portrait_id(name))
@@ -98,7 +98,7 @@ def fit_photograph(
             f"there is a portrait {folder.name!r} already",
             "name another id with --identity, or allow it to be replaced with --replace true",
         )
-    image = read_photograph(photo)
+    image = named_photograph(photo).image
     heads = shared_heads(find_package(library, sof))
     painter = shared_painter(find_package(library, siw))
     judge = None if labels is not None else _parser(parser, onnx, onnx_order, library)
@@ -138,27 +138,6 @@ def fit_photograph(
     print(folder)
 
 
-def read_photograph(photo: str) -> NDArray[np.uint8]:
-    """Return a photograph (H, W, 3) uint8, turned upright as its file says.
-
-    Raises:
-        BadParameter: there is no such file, or it is no image.
-    """
-    if photo == ASTRONAUT:
-        from skimage import data
-
-        return np.asarray(data.astronaut(), np.uint8)
-    from PIL import ImageOps
-
-    try:
-        with Image.open(photo) as image:
-            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, UnidentifiedImageError, SyntaxError, ValueError) as error:
-        raise BadParameter(
-            f"{photo} cannot be read as an image: {error}", "give a JPEG or PNG file"
-        ) from error
-
-
 def orbited(
     renderer: PortraitRenderer, fitted: FittedPortrait, degrees: float, size: int
 ) -> NDArray[np.uint8]:
@@ -196,23 +175,17 @@ def _run(
     fit: Generator[PortraitFitStep, None, FittedPortrait], stages: Path | None
 ) -> FittedPortrait:
     """Run a fit to its end with a bar; keep the last picture of each stage and some on the way."""
-    from tqdm import tqdm
+    shown: list[Path] = []
+
+    def keep(stage: str, picture: NDArray[np.uint8]) -> None:
+        if stages is None:
+            return
+        shown.append(stages / f"{len(shown):03d}-{stage}.png")
+        Image.fromarray(picture).save(shown[-1])
 
     if stages is not None:
         stages.mkdir(parents=True, exist_ok=True)
-    shown = 0
-    with tqdm(total=100, unit="%", disable=not sys.stderr.isatty()) as bar:
-        while True:
-            try:
-                step = next(fit)
-            except StopIteration as end:
-                return end.value
-            bar.set_description(step.stage)
-            bar.update(100.0 * step.share - bar.n)
-            if stages is not None and step.preview is not None:
-                name = f"{shown:03d}-{step.stage}.png"
-                Image.fromarray(step.preview).save(stages / name)
-                shown += 1
+    return finish_fit(fit, keep)
 
 
 def _row(pictures: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
