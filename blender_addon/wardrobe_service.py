@@ -5,6 +5,7 @@ The functions block: they are called from jobs, or in background mode.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,6 +23,19 @@ if TYPE_CHECKING:
     from .asking import Server
     from .contract.wardrobe import AvatarFit, AvatarSample, AvatarSave
     from .contract.wire import Reply
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """What became of photographs.
+
+    Attributes:
+        avatar: in the library.
+        notes: what was approximated in the user's own body fits, in words for the user.
+    """
+
+    avatar: library.Avatar
+    notes: tuple[str, ...] = ()
 
 
 def find(server: Server, wardrobe_id: str) -> library.Avatar:
@@ -66,7 +80,7 @@ def save(server: Server, wanted: AvatarSave) -> library.Avatar:
 
 def fit(
     server: Server, wanted: AvatarFit, on_progress: Callable[[FitProgress], None] = lambda _: None
-) -> library.Avatar:
+) -> Fitted:
     """Make an avatar of photographs; it is in the library afterwards.
 
     Raises:
@@ -74,7 +88,7 @@ def fit(
     """
     params, arrays = wanted.to_wire()
     reply = call(server, AVATAR_FIT, params, arrays, JOB_SECONDS, stages(on_progress))
-    return _made(server, reply)
+    return Fitted(avatar=_made(server, reply), notes=texts(reply.params.get("notes")))
 
 
 def _made(server: Server, reply: Reply) -> library.Avatar:

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from blender_addon.contract.camera import focal_on_film
 from blender_addon.contract.errors import (
     BadPersonView,
     DeadlineExceeded,
@@ -46,8 +47,6 @@ TIMEOUT = 120.0
 MOST_PEOPLE = 4
 LARGEST_SIDE = 1536
 """Larger photographs are made smaller for the eyes of the networks, which see 256 pixels anyway."""
-FULL_FRAME = 36.0
-"""Millimetres across the film that EXIF's focal lengths refer to."""
 _WAIT = 0.05
 _SCRIPT = Path(person_perception.__file__)
 _ROOT = Path(__file__).resolve().parent.parent
@@ -126,8 +125,7 @@ def read_photograph(path: Path) -> Photograph:
         ) from error
     focal = None
     if isinstance(millimetres, (int, float)) and 5 <= millimetres <= 1000:
-        # The 36 mm are the long side of the film, whichever way the camera was held.
-        focal = float(millimetres) / FULL_FRAME * max(image.shape[:2])
+        focal = focal_on_film(float(millimetres), image.shape[1], image.shape[0])
     return Photograph(image=image, focal=focal)
 
 

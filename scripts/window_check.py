@@ -4,9 +4,10 @@ For CI and for developers (`scripts/test.py --window`), never unasked: it needs 
 Ubuntu, because the Blender comes from a Debian root of its own under build/trixie (made once,
 about 2 GB and two minutes). In there, Xvfb shows a window in which a person is added, the
 Dressform tab opened and a viewport set to rendered shading; the picture of that window is
-written to PICTURE. The person gets another's head on the timeline, people are drawn if the library
-has a wardrobe, and, where .venv-photo is, a photograph becomes an avatar: PICTURE-wardrobe shows
-the panel. If the library has portraits, one is added, animated, restyled and its labels
+written to PICTURE. The person gets another's head on the timeline, and people are drawn if the
+library has a wardrobe: PICTURE-wardrobe shows the panel. Then, where .venv-photo is, a photograph
+becomes an avatar by all stages (PICTURE-fit) while the viewport goes on, a second one is given up,
+and the avatar dances in a film (PICTURE-fitted). If the library has portraits, one is added, animated, restyled and its labels
 painted, and PICTURE-portrait shows that. F12 is pressed in it, and then the same Blender renders in background with
 `-b -E DRESSFORM -a`: the pixels must be the same.
 Standard library only; needs DRESSFORM_PYTHON, the Python of the server's environment; DRESSFORM_LIBRARY may name
@@ -28,7 +29,7 @@ import time
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 ROOT = Path(__file__).resolve().parent.parent
 if TYPE_CHECKING:
@@ -56,6 +57,14 @@ WORK = "dressform-check"
 """Folder inside the root, below /tmp, that script and files go through."""
 
 WINDOW_SECONDS = 500.0
+
+REPORTS = ("ready", "wardrobe", "fit", "fitted", "portrait")
+"""What the script in the window says, in this order; the window is photographed after each."""
+
+STAGES = ("W", "Generator", "Noise", "Texture")
+MOVES = 3
+"""Pictures that the viewport must draw while a fit runs, each after the view or pose changed."""
+CANCEL_SECONDS = 1.0
 
 INTERRUPT_SECONDS = 3.0
 """From Ctrl-C to the end of the whole process, on a busy machine (0.5 s on an idle one)."""
@@ -93,11 +102,13 @@ def run_window_check(archive: Path, picture: Path) -> Path:
     shutil.rmtree(work, ignore_errors=True)
     work.mkdir(parents=True)
     shutil.copy2(archive, work / "dressform.zip")
-    shutil.copy2(ROOT / "tests" / "blender" / "window.py", work / "window.py")
-    server = _start_server(python)
+    for name in ("window", "window_base", "window_fit"):
+        shutil.copy2(ROOT / "tests" / "blender" / f"{name}.py", work / f"{name}.py")
+    server = _start_server(python, work / "data")
     try:
         with mounted():
-            _photograph(work, server.endpoint, picture)
+            said = _photograph(work, server.endpoint, picture)
+            _judge(said, work)
             _render_in_background(work, server.endpoint)
             _interrupt(work)
     finally:
@@ -115,14 +126,21 @@ class Server:
     endpoint: str
 
 
-def _start_server(python: str) -> Server:
+def _start_server(python: str, data: Path) -> Server:
     # Not through blender_addon.local_server: this script runs without pyzmq.
     command = [python, "-m", "scripts.cli", "serve", "--endpoint", "tcp://127.0.0.1:0"]
     library = os.environ.get("DRESSFORM_LIBRARY")
     command += ["--library", library] if library else []
     log = ROOT / "build" / "window-server.log"
     with log.open("wb") as stream:
-        process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=stream)
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=stream,
+            # Avatars that are made here are nobody's, and none of an earlier run must lie there.
+            env={**os.environ, "DRESSFORM_DATA": str(data)},
+        )
     line = process.stdout.readline() if process.stdout else b""
     try:
         return Server(process, json.loads(line)["endpoint"])
@@ -180,15 +198,20 @@ def mounted() -> Generator[None]:
             subprocess.run(["umount", "-l", str(target)], check=False)
 
 
-def _photograph(work: Path, endpoint: str, picture: Path) -> None:
+def _photograph(work: Path, endpoint: str, picture: Path) -> dict[str, dict[str, Any]]:
+    """Show the window and photograph it; return what its script reported.
+
+    Pictures of the reports are named after `picture`, which is the first one's.
+    """
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    kept = {name: picture.with_stem(f"{picture.stem}-{name}") for name in REPORTS[1:]}
+    kept[REPORTS[0]] = picture
+    said: dict[str, dict[str, Any]] = {}
     # The first start's splash screen would cover what is to be seen.
     quiet = "import bpy; bpy.context.preferences.view.show_splash = False"
     quiet += "; bpy.ops.wm.save_userpref()"
     _run(_inside(["blender", "-b", "--python-expr", quiet]), 120)
     _say("opening the window")
-    for name in ("ready", "wardrobe", "portrait"):
-        (work / f"{name}.json").unlink(missing_ok=True)
-        (work / f"{name}.seen").unlink(missing_ok=True)
     (work / "stop").unlink(missing_ok=True)
     screen = subprocess.Popen(
         _inside(["Xvfb", DISPLAY, "-screen", "0", f"{SIZE}x24", "+extension", "GLX"]),
@@ -212,16 +235,12 @@ def _photograph(work: Path, endpoint: str, picture: Path) -> None:
             stderr=subprocess.STDOUT,
         )
         try:
-            said = _wait_for(work / "ready.json", blender, log)
-            _shoot("window.png")
-            if (ROOT / ".venv-photo").exists():  # what sees people in photographs
-                shutil.copy2(work / "window_0001.png", work / "person.png")
-            (work / "ready.seen").touch()
-            said_of_wardrobe = _wait_for(work / "wardrobe.json", blender, log)
-            _shoot("wardrobe.png")
-            (work / "wardrobe.seen").touch()
-            said_of_portrait = _wait_for(work / "portrait.json", blender, log)
-            _shoot("portrait.png")
+            for name in REPORTS:
+                said[name] = _wait_for(work / f"{name}.json", blender, log)
+                _shoot(work / f"{name}.png", kept[name])
+                if name == "ready" and (ROOT / ".venv-photo").exists():  # what sees in photographs
+                    shutil.copy2(work / "window_0001.png", work / "person.png")
+                (work / f"{name}.seen").touch()
             (work / "stop").touch()
             _end(blender, 60)
         finally:
@@ -229,35 +248,18 @@ def _photograph(work: Path, endpoint: str, picture: Path) -> None:
             screen.terminate()
             _end(screen, 10)
             screen.kill()
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy2(work / "window.png", picture)
-    shutil.copy2(
-        work / "wardrobe.png", picture.with_name(f"{picture.stem}-wardrobe{picture.suffix}")
-    )
-    _judge(said)
-    _judge(said_of_wardrobe)
-    if not said_of_wardrobe["keyed"] or not said_of_wardrobe["worn"]:
-        raise CheckFailed(f"in the window, the look is {said_of_wardrobe}")
-    if "portrait" in said_of_portrait:
-        shutil.copy2(
-            work / "portrait.png", picture.with_name(f"{picture.stem}-portrait{picture.suffix}")
-        )
-        _judge(said_of_portrait)
-        animated = said_of_portrait["keyed"] and said_of_portrait["played"]
-        if not animated or said_of_portrait["painted"] != [256, 256]:
-            raise CheckFailed(f"in the window, the portrait is {said_of_portrait}")
     if blender.returncode != 0:
         raise CheckFailed(f"Blender ended with {blender.returncode}; see {log}")
+    return said
 
 
-def _shoot(name: str) -> None:
-    _run(
-        _inside(["import", "-window", "root", f"/tmp/{WORK}/{name}"], DISPLAY=DISPLAY),  # noqa: S108
-        60,
-    )
+def _shoot(shot: Path, picture: Path) -> None:
+    inside = f"/tmp/{WORK}/{shot.name}"  # noqa: S108
+    _run(_inside(["import", "-window", "root", inside], DISPLAY=DISPLAY), 60)
+    shutil.copy2(shot, picture)
 
 
-def _wait_for(ready: Path, blender: subprocess.Popen[bytes], log: Path) -> dict[str, object]:
+def _wait_for(ready: Path, blender: subprocess.Popen[bytes], log: Path) -> dict[str, Any]:
     end = time.monotonic() + WINDOW_SECONDS
     while time.monotonic() < end:
         if ready.exists():
@@ -268,12 +270,49 @@ def _wait_for(ready: Path, blender: subprocess.Popen[bytes], log: Path) -> dict[
     raise CheckFailed(f"the window was not ready within {WINDOW_SECONDS:.0f} s; see {log}")
 
 
-def _judge(said: dict[str, object]) -> None:
+def _judge(said: dict[str, dict[str, Any]], work: Path) -> None:
     """Check what the script saw in the window (tests/blender/window.py)."""
     expected = {"category": "Dressform", "shown": True, "errors": []}
-    for name, value in expected.items():
-        if said.get(name) != value:
-            raise CheckFailed(f"in the window, {name} is {said.get(name)!r} and not {value!r}")
+    for report, found in said.items():
+        for name, value in expected.items():
+            # While the view moves, its picture is on its way.
+            if found.get(name) != value and (report, name) != ("fit", "shown"):
+                raise CheckFailed(
+                    f"in the window ({report}), {name} is {found.get(name)!r} and not {value!r}"
+                )
+    if not said["wardrobe"]["keyed"] or not said["wardrobe"]["worn"]:
+        raise CheckFailed(f"in the window, the look is {said['wardrobe']}")
+    if "stages" in said["fitted"]:
+        _judge_fit(said["fitted"], work)
+    portrait = said["portrait"]
+    if "portrait" in portrait:
+        animated = portrait["keyed"] and portrait["played"]
+        if not animated or portrait["painted"] != [256, 256]:
+            raise CheckFailed(f"in the window, the portrait is {portrait}")
+
+
+def _judge_fit(found: dict[str, Any], work: Path) -> None:
+    """Check a fit with all stages, one that was given up, and the film of the avatar."""
+    _say(
+        f"during the fit, {found['drawn']} pictures were drawn, the slowest in "
+        f"{found['slowest']:.1f} s; Cancel took {found['cancelled']:.2f} s"
+    )
+    films = [_pixels(path) for path in sorted(work.glob("fitted_*.png"))]
+    made = sorted(path.name for path in (work / "data" / "library").iterdir())
+    failures = {
+        "a stage of the fit had no picture of its own": not {*STAGES} <= {*found["stages"]}
+        or found["pictures"] < len(STAGES),
+        "the viewport stood still during the fit": found["drawn"] < MOVES,
+        "the window was not photographed during the fit": not found["shot"],
+        "Cancel came too late or took too long": not found["running"]
+        or found["cancelled"] > CANCEL_SECONDS,
+        "after Cancel no other fit can begin": not found["free"],
+        f"the library holds {', '.join(made)}": made != ["avatar-person"],
+        "frames of the fitted avatar are missing or alike": not len({*films}) == len(films) == 3,
+    }
+    for failure, happened in failures.items():
+        if happened:
+            raise CheckFailed(f"{failure}: {found}")
 
 
 def _render_in_background(work: Path, endpoint: str) -> None:

@@ -20,8 +20,19 @@ if TYPE_CHECKING:
 MAX_IMAGE_SIDE = 8192
 """Largest width or height of an image that a request may ask for, in pixels."""
 
+FULL_FRAME = 36.0
+"""Millimetres along the longer side of the film that lenses are compared on."""
+
 _LAST_ROW = np.array([0.0, 0.0, 1.0])
 _IDENTITY = np.eye(3)
+
+
+def focal_on_film(millimetres: float, width: int, height: int) -> float:
+    """Return the focal length in pixels of a lens, given as on full-frame film.
+
+    Film of 36 mm is the longer side of the picture, whichever way the camera was held.
+    """
+    return millimetres / FULL_FRAME * max(width, height)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,8 @@ MAX_PHOTOGRAPHS = 8
 MAX_PEOPLE = 64
 MAX_FIT_SECONDS = 24 * 3600.0
 MIN_EFFORT, MAX_EFFORT = 0.02, 4.0
+FIT_FILE_KINDS = (".npz", ".json", ".pkl", ".pickle")
+MAX_FIT_FILE_BYTES = 16 << 20
 
 FitStage = Literal["body", "encoder", "w", "generator", "noise", "texture", "writing"]
 FIT_STAGES: tuple[FitStage, ...] = (
@@ -239,6 +241,19 @@ class AvatarSave:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FitFile:
+    """A user's own body fit as the file that it lies in; the server reads it.
+
+    Attributes:
+        name: of the file, without folders; its end, one of `FIT_FILE_KINDS`, says the kind.
+        content: (n,) uint8.
+    """
+
+    name: str
+    content: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
 class AvatarFit:
     """`avatar.fit`: photographs of one person become an avatar.
 
@@ -251,14 +266,17 @@ class AvatarFit:
     replace (bool, default false). Arrays: image_0 … image_7 (H, W, 3) uint8 sRGB, upright;
     mask_0 … (H, W) uint8, optional: the person, 255, in the photograph of that number; all of
     pose (n, 55, 3, 3), transl (n, 3), betas (b,), expression (n, e), K (n, 3, 3) and Rt (n, 3, 4)
-    or none of them: the user's own fit of the body to each photograph, in place of the server's.
+    or none of them: the user's own fit of the body to each photograph, in place of the server's. Or
+    fit_0 … (n,) uint8, one for each photograph: such fits as files, of Dressform's own fields or
+    SMPLify-X's; then the param fit_files (list of str) has their names.
 
     Progress params: stage (one of `FIT_STAGES`), share (0…1 of the whole), seconds_left (float,
     when known), distance (float, offline perceptual, when known). Now and then a progress reply
     carries the array preview (h, w, 3) uint8: the photographs, and below them the avatar.
 
-    Result params: avatar (str), digest (str), distance (float). Result arrays: pose, transl,
-    betas, expression, K and Rt of the fitted bodies, as above.
+    Result params: avatar (str), digest (str), distance (float), notes (list of str: what was
+    approximated in the user's own body fits). Result arrays: pose, transl, betas,
+    expression, K and Rt of the fitted bodies, as above.
     """
 
     operation: ClassVar[str] = AVATAR_FIT
@@ -269,6 +287,7 @@ class AvatarFit:
     id: str = ""
     masks: tuple[NDArray[np.uint8] | None, ...] = ()
     fits: tuple[tuple[PosedBody, Camera], ...] = ()
+    fit_files: tuple[FitFile, ...] = ()
     stages: tuple[FitStage, ...] = OPTIMISED
     effort: float = 1.0
     focal: float | None = None
@@ -297,6 +316,9 @@ class AvatarFit:
         for number, mask in enumerate(self.masks):
             if mask is not None:
                 arrays[f"mask_{number}"] = mask
+        if self.fit_files:
+            params["fit_files"] = [file.name for file in self.fit_files]
+            arrays |= {f"fit_{number}": file.content for number, file in enumerate(self.fit_files)}
         return params, arrays | fits_to_wire(self.fits)
 
 

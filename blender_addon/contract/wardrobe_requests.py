@@ -29,7 +29,9 @@ from .fields import (
 from .operations import body_of, coefficients, priority_of
 from .portraits import MAX_THUMBNAIL
 from .wardrobe import (
+    FIT_FILE_KINDS,
     MAX_EFFORT,
+    MAX_FIT_FILE_BYTES,
     MAX_FIT_SECONDS,
     MAX_PEOPLE,
     MAX_PHOTOGRAPHS,
@@ -41,6 +43,7 @@ from .wardrobe import (
     AvatarRedress,
     AvatarSample,
     AvatarSave,
+    FitFile,
     PersonView,
 )
 
@@ -165,6 +168,7 @@ def parse_avatar_fit(request: Request) -> AvatarFit:
         images=images,
         masks=tuple(_mask(arrays, k, image) for k, image in enumerate(images)),
         fits=_fits(arrays, images),
+        fit_files=_fit_files(request, count),
         stages=tuple(stage for stage in OPTIMISED if stage in stages),
         effort=effort,
         focal=number(params, "focal", 1.0, 1e6) if params.get("focal") is not None else None,
@@ -211,6 +215,7 @@ def _mask(
 
 
 _FIT_ARRAYS = ("pose", "transl", "K", "Rt")
+_LONGEST_NAME = 128
 
 
 def _fits(
@@ -238,6 +243,39 @@ def _fits(
         )
         found.append((body_of(own), _camera(K, Rt, image.shape[1], image.shape[0])))
     return tuple(found)
+
+
+def _fit_files(request: Request, count: int) -> tuple[FitFile, ...]:
+    given = request.params.get("fit_files", [])
+    names = cast("list[Any]", given) if isinstance(given, list) else None
+    if names is None or len(names) not in (0, count):
+        raise BadParameter("fit_files must name a file for every photograph", field="fit_files")
+    if names and any(name in request.arrays for name in _FIT_ARRAYS):
+        raise BadParameter("a body fit came twice", "send fit_files or arrays", field="fit_files")
+    return tuple(_fit_file(request.arrays, number, name) for number, name in enumerate(names))
+
+
+def _fit_file(arrays: Mapping[str, np.ndarray[Any, Any]], number: int, name: Any) -> FitFile:
+    if (
+        not isinstance(name, str)
+        or not 0 < len(name) <= _LONGEST_NAME
+        or not name.lower().endswith(FIT_FILE_KINDS)
+        or any(sign in name for sign in "/\\\0")
+    ):
+        raise BadParameter(
+            f"fit_files must be names of files that end in {', '.join(FIT_FILE_KINDS)}",
+            field="fit_files",
+        )
+    content = arrays.get(f"fit_{number}")
+    if content is None or content.dtype != np.uint8 or content.ndim != 1:
+        raise BadParameter(f"array fit_{number} (n,) uint8 is missing", field=f"fit_{number}")
+    if content.size > MAX_FIT_FILE_BYTES:
+        raise BadParameter(
+            f"{name} has {content.size >> 20} MB",
+            "send a fit of one photograph",
+            field=f"fit_{number}",
+        )
+    return FitFile(name=name, content=content.view(np.uint8))
 
 
 def _camera(

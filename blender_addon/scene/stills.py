@@ -7,14 +7,18 @@
 from __future__ import annotations
 
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import bpy
 import numpy as np
 
+from ..contract.camera import focal_on_film, from_blender
 from ..contract.errors import BadParameter, UnsupportedCamera
+from .cameras import lens_of
+from .photo_exif import PhotoFacts, read_facts
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -31,6 +35,19 @@ _STILL = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Still:
+    """A picture of a person.
+
+    Attributes:
+        image: (H, W, 3) uint8 sRGB, upright.
+        focal: focal length in pixels; None when nobody knows it.
+    """
+
+    image: NDArray[np.uint8]
+    focal: float | None = None
+
+
 def image_bytes(image: bpy.types.Image) -> NDArray[np.uint8]:
     """Return an image's pixels (H, W, 4) uint8 as stored, top row first."""
     width, height = image.size
@@ -45,8 +62,8 @@ def image_bytes(image: bpy.types.Image) -> NDArray[np.uint8]:
     return found
 
 
-def read_photo(path: Path) -> NDArray[np.uint8]:
-    """Return a picture file as (H, W, 3) uint8 sRGB, read by Blender.
+def read_photo(path: Path) -> Still:
+    """Return a picture file, read by Blender and turned as its Exif says.
 
     Raises:
         BadParameter: it is no picture that Blender can read.
@@ -60,13 +77,32 @@ def read_photo(path: Path) -> NDArray[np.uint8]:
     try:
         if not image.has_data and not len(image.pixels):  # pyright: ignore[reportArgumentType]
             raise BadParameter(f"{path.name} holds no picture", "choose a JPEG or PNG file")
-        return image_bytes(image)[..., :3].copy()
+        return _upright(image, path)
     finally:
         bpy.data.images.remove(image)
 
 
-def open_image(name: str) -> NDArray[np.uint8]:
-    """Return an image of this file as (H, W, 3) uint8 sRGB.
+def read_mask(path: Path) -> NDArray[np.uint8]:
+    """Return a picture file of a person in white as (H, W) uint8.
+
+    Raises:
+        BadParameter: it is no picture that Blender can read.
+    """
+    return read_photo(path).image.mean(axis=2).round().astype(np.uint8)
+
+
+def _upright(image: bpy.types.Image, path: Path) -> Still:
+    """Return an image of a file with what that file says of it."""
+    changed = image.is_dirty  # turned or painted here: the file tells of another picture
+    facts = PhotoFacts() if changed or not path.is_file() else read_facts(path)
+    pixels = facts.upright(image_bytes(image)[..., :3])
+    height, width = pixels.shape[:2]
+    told = facts.film_focal
+    return Still(image=pixels, focal=focal_on_film(told, width, height) if told else None)
+
+
+def open_image(name: str) -> Still:
+    """Return an image of this Blender file, upright.
 
     Raises:
         BadParameter: there is none of that name, or it holds no pixels in sRGB.
@@ -80,11 +116,11 @@ def open_image(name: str) -> NDArray[np.uint8]:
         )
     if image.is_float:
         raise BadParameter(f"{name} is not in sRGB", "save it as a PNG, and take that file")
-    return image_bytes(image)[..., :3].copy()
+    return _upright(image, Path(bpy.path.abspath(image.filepath, library=image.library)))
 
 
-def camera_still(scene: bpy.types.Scene) -> NDArray[np.uint8]:
-    """Render what the scene's camera sees, with the scene's engine; (H, W, 3) uint8 sRGB.
+def camera_still(scene: bpy.types.Scene) -> Still:
+    """Render what the scene's camera sees, with the scene's engine.
 
     The scene's settings are as before when this returns.
 
@@ -96,7 +132,13 @@ def camera_still(scene: bpy.types.Scene) -> NDArray[np.uint8]:
         raise UnsupportedCamera("the scene has no camera", "add one that sees the person")
     with tempfile.TemporaryDirectory() as folder, _set_for_still(scene, f"{folder}/still.png"):
         bpy.ops.render.render(write_still=True, scene=scene.name)
-        return read_photo(Path(folder, "still.png"))
+        still = read_photo(Path(folder, "still.png"))
+    with suppress(UnsupportedCamera):  # an orthographic camera, which another engine rendered
+        seen = from_blender(
+            lens_of(scene.camera, scene.render), np.array(scene.camera.matrix_world)
+        )
+        still = replace(still, focal=float(seen.K[0, 0]))
+    return still
 
 
 @contextmanager

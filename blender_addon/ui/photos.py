@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .. import error_log
 from ..asking import FitProgress
 from . import gallery, watching
+from .sidebar import paragraph
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,6 +31,9 @@ class Making:
         self._place, self._key, self._cancel = place, key, cancel
         self._name = ""
         self._progress = FitProgress()
+        self._began = 0.0
+        self.notes: tuple[str, ...] = ()
+        """What is to be said of the last result, shown until the next begins."""
 
     @property
     def running(self) -> bool:
@@ -55,6 +61,7 @@ class Making:
             self._progress = progress
 
         self._name, self._progress = name, FitProgress()
+        self._began, self.notes = time.time(), ()
         watching.watch(self._place, self._key, lambda stop: work(watching.server(stop), tell), show)
 
     def stop(self) -> None:
@@ -66,9 +73,19 @@ class Making:
         progress = self._progress
         box = layout.box()
         box.label(text=self._name, icon="IMAGE_DATA")
-        box.progress(factor=progress.share, text=f"{progress.share:.0%} {progress.stage}")
+        box.progress(factor=progress.share, text=f"{progress.share:.0%}")
         box.label(text=progress.text)
         icon = gallery.progress_icon(progress.preview)
         if icon:
             box.template_icon(icon_value=icon, scale=7.0)
         box.operator(self._cancel, icon="X")
+
+    def draw_outcome(self, layout: Any) -> None:
+        """Draw why the last one failed, or what is to be said of it."""
+        failed = [e for e in error_log.entries() if e.place == self._place]
+        if failed and failed[0].last >= self._began > 0:
+            box = layout.box()
+            box.label(text=f"{self._name} was not made", icon="ERROR")
+            paragraph(box, f"{failed[0].cause}. {failed[0].next_step}")
+        for note in self.notes:
+            paragraph(layout, note)

@@ -71,7 +71,7 @@ class DRESSFORM_OT_portrait_from_photo(bpy.types.Operator):
         base = self.portrait or context.scene.dressform.portrait
         scene = context.scene.name
         try:
-            image = stills.read_photo(path)
+            image = stills.read_photo(path).image
             identity = portrait_id(name)
             _start(name, identity, base, image, scene, replace=self.replace)
         except DressformError as error:
@@ -125,6 +125,7 @@ def draw(layout: Any) -> None:
         making.draw(layout)
         return
     layout.operator("dressform.portrait_from_photo", text="From Photo…", icon="IMAGE_DATA")
+    making.draw_outcome(layout)
 
 
 CLASSES = (DRESSFORM_OT_portrait_from_photo, DRESSFORM_OT_cancel_photo)

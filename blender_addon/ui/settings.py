@@ -11,8 +11,13 @@ import bpy
 
 from ..contract.avatar_look import PARTS
 from . import gallery
+from .photo_options import PhotoOptions
 
 PART_ITEMS = [("ALL", "Whole Person", "")] + [(part, part.capitalize(), "") for part in PARTS]
+
+
+class DressformPhotoOptions(PhotoOptions, bpy.types.PropertyGroup):
+    """`scene.dressform.photo_options`: what "From Photo" begins with."""
 
 
 class DressformScene(bpy.types.PropertyGroup):
@@ -41,6 +46,7 @@ class DressformScene(bpy.types.PropertyGroup):
     photo: bpy.props.PointerProperty(
         name="Photograph", description="An open image of a person", type=bpy.types.Image
     )
+    photo_options: bpy.props.PointerProperty(type=DressformPhotoOptions)
 
 
 class DressformViewLayer(bpy.types.PropertyGroup):
@@ -60,7 +66,7 @@ class DressformViewLayer(bpy.types.PropertyGroup):
     )
 
 
-CLASSES = (DressformScene, DressformViewLayer)
+CLASSES = (DressformPhotoOptions, DressformScene, DressformViewLayer)
 
 
 def register() -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from .. import connection, library
 from ..contract.avatar_look import PARTS
 from ..scene.people import person_of
-from . import choices, wardrobe, wardrobe_photo, watching
+from . import choices, photo_options, wardrobe, wardrobe_photo, watching
 from .sidebar import Sidebar, directions, paragraph
 
 if TYPE_CHECKING:
@@ -38,7 +38,6 @@ class DRESSFORM_PT_wardrobe(Sidebar):
         if len(known.wardrobes) > 1:
             layout.prop(settings, "wardrobe", text="")
         _draw_choices(layout, context)
-        wardrobe_photo.draw(layout, context)
 
 
 def _draw_choices(layout: Any, context: bpy.types.Context) -> None:
@@ -70,6 +69,33 @@ def _draw_choices(layout: Any, context: bpy.types.Context) -> None:
         icon = "LOCKED" if locked else "UNLOCKED"
         lock = row.operator("dressform.lock_drawn", text="", icon=icon, depress=locked)
         lock.index = index
+
+
+class DRESSFORM_PT_wardrobe_photo(Sidebar):
+    """People made of photographs."""
+
+    bl_idname = "DRESSFORM_PT_wardrobe_photo"
+    bl_label = "From Photo"
+    bl_parent_id = "DRESSFORM_PT_wardrobe"
+
+    @classmethod
+    def poll(cls, _context: bpy.types.Context) -> bool:
+        return bool(library.known.wardrobes)
+
+    def draw(self, context: bpy.types.Context) -> None:
+        wardrobe_photo.draw(self.layout, context)
+
+
+class DRESSFORM_PT_wardrobe_photo_options(Sidebar):
+    """What can be said about a photograph before its person is made."""
+
+    bl_idname = "DRESSFORM_PT_wardrobe_photo_options"
+    bl_label = "Options"
+    bl_parent_id = "DRESSFORM_PT_wardrobe_photo"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: bpy.types.Context) -> None:
+        photo_options.draw(self.layout, context.scene.dressform.photo_options)
 
 
 class _OfPerson(Sidebar):
@@ -144,6 +170,8 @@ class DRESSFORM_PT_wardrobe_directions(_OfPerson):
 
 CLASSES = (
     DRESSFORM_PT_wardrobe,
+    DRESSFORM_PT_wardrobe_photo,
+    DRESSFORM_PT_wardrobe_photo_options,
     DRESSFORM_PT_wardrobe_mix,
     DRESSFORM_PT_wardrobe_directions,
 )

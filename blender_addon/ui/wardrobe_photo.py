@@ -15,9 +15,9 @@ import bpy
 
 from .. import wardrobe_service
 from ..contract.errors import BadParameter, DressformError
-from ..contract.wardrobe import MAX_PHOTOGRAPHS, OPTIMISED, AvatarFit
+from ..contract.wardrobe import MAX_PHOTOGRAPHS, AvatarFit
 from ..scene import stills
-from . import photos
+from . import photo_options, photos
 from .waiting import Outcome, redraw, refuse
 from .wardrobe import no_wardrobe, wardrobe_of
 from .wardrobe_mix import show_avatar
@@ -25,16 +25,13 @@ from .wardrobe_mix import show_avatar
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    import numpy as np
-    from numpy.typing import NDArray
-
     from ..asking import FitProgress, Server
-    from ..library import Avatar
+    from ..wardrobe_service import Fitted
 
 making = photos.Making("Person From Photo", "person from photo", "dressform.cancel_person_photo")
 
 
-class DRESSFORM_OT_person_from_photo(bpy.types.Operator):
+class DRESSFORM_OT_person_from_photo(photo_options.PhotoOptions, bpy.types.Operator):
     """Make an avatar of the person in a photograph; it takes minutes and can be cancelled."""
 
     bl_idname = "dressform.person_from_photo"
@@ -64,19 +61,6 @@ class DRESSFORM_OT_person_from_photo(bpy.types.Operator):
         description="Of the avatar; empty: that of the file, image or camera",
         options={"SKIP_SAVE"},
     )
-    quick: bpy.props.BoolProperty(
-        name="First Guess Only",
-        description="Take what the encoder sees at a glance: seconds instead of minutes",
-    )
-    minutes: bpy.props.FloatProperty(
-        name="Minutes at Most",
-        description="Take what has been found by then; 0: as long as it takes",
-        min=0.0,
-        max=24 * 60.0,
-    )
-    refine: bpy.props.BoolProperty(
-        name="Refine Body", description="Fit shape and pose once more, by the picture"
-    )
     replace: bpy.props.BoolProperty(
         name="Replace", description="An avatar of this name", options={"SKIP_SAVE"}
     )
@@ -97,16 +81,14 @@ class DRESSFORM_OT_person_from_photo(bpy.types.Operator):
     def execute(self, context: bpy.types.Context) -> Outcome:
         """Begin; wait for the end only in background mode."""
         try:
-            images, title = self._photographs(context.scene)  # pyright: ignore[reportArgumentType]
-            name = self.name or title.replace("_", " ").title()
+            photos, names = self._photographs(context.scene)  # pyright: ignore[reportArgumentType]
+            name = self.name or names[0].replace("_", " ").title()
             wanted = AvatarFit(
                 wardrobe=wardrobe_of(context),
                 name=name,
-                images=images,
-                stages=() if self.quick else OPTIMISED,
-                seconds=60.0 * self.minutes or None,
-                refine=self.refine,
+                images=tuple(photo.image for photo in photos),
                 replace=self.replace,
+                **photo_options.of_fit(self, photos, names),
             )
             _start(wanted, context.scene.name)
         except DressformError as error:
@@ -116,27 +98,38 @@ class DRESSFORM_OT_person_from_photo(bpy.types.Operator):
         redraw(context)
         return {"FINISHED"}
 
-    def _photographs(self, scene: bpy.types.Scene) -> tuple[tuple[NDArray[np.uint8], ...], str]:
+    def draw(self, _context: bpy.types.Context) -> None:
+        layout: Any = self.layout
+        layout.prop(self, "name")
+        layout.prop(self, "replace", text="Replace an Avatar of This Name")
+        photo_options.draw(layout, self)
+
+    def _photographs(self, scene: bpy.types.Scene) -> tuple[list[stills.Still], list[str]]:
+        """Return the photographs and what they are called."""
         if self.source == "CAMERA":
             still = stills.camera_still(scene)
-            return (still,), scene.camera.name
+            return [still], [scene.camera.name]
         if self.source == "IMAGE":
-            return (stills.open_image(self.image),), Path(self.image).stem
+            return [stills.open_image(self.image)], [Path(self.image).stem]
         paths = [Path(self.directory, file.name) for file in self.files if file.name]
         paths = paths or [Path(self.filepath)]
         if len(paths) > MAX_PHOTOGRAPHS:
             raise BadParameter(
                 f"{len(paths)} photographs were chosen", f"choose at most {MAX_PHOTOGRAPHS}"
             )
-        return tuple(stills.read_photo(path) for path in paths), paths[0].stem
+        return [stills.read_photo(path) for path in paths], [path.stem for path in paths]
 
 
 def _start(wanted: AvatarFit, scene: str) -> None:
-    def work(server: Server, tell: Callable[[FitProgress], None]) -> Avatar:
+    def work(server: Server, tell: Callable[[FitProgress], None]) -> Fitted:
         found = wardrobe_service.find(server, wanted.wardrobe)
         return wardrobe_service.fit(server, replace(wanted, wardrobe=found.id), tell)
 
-    making.begin(wanted.name, work, lambda avatar: show_avatar(scene, avatar))
+    def show(fitted: Fitted) -> None:
+        making.notes = fitted.notes
+        show_avatar(scene, fitted.avatar)
+
+    making.begin(wanted.name, work, show)
 
 
 class DRESSFORM_OT_cancel_person_photo(bpy.types.Operator):
@@ -161,18 +154,25 @@ def draw(layout: Any, context: bpy.types.Context) -> None:
     if making.running:
         making.draw(layout)
         return
-    name = "dressform.person_from_photo"
-    layout.label(text="Person from a photograph:")
+    settings = context.scene.dressform
     row = layout.row(align=True)
-    row.operator(name, text="File…", icon="FILE_IMAGE").source = "FILE"
-    row.operator(name, text="Camera", icon="CAMERA_DATA").source = "CAMERA"
+    _button(row, context, "FILE", text="File…", icon="FILE_IMAGE")
+    _button(row, context, "CAMERA", text="Camera", icon="CAMERA_DATA")
     row = layout.row(align=True)
-    row.prop(context.scene.dressform, "photo", text="")
-    chosen = context.scene.dressform.photo
+    row.prop(settings, "photo", text="")
     button = row.row(align=True)
-    button.enabled = chosen is not None
-    take = button.operator(name, text="Image", icon="IMAGE_DATA")
-    take.source, take.image = "IMAGE", chosen.name if chosen is not None else ""
+    button.enabled = settings.photo is not None
+    take = _button(button, context, "IMAGE", text="Image", icon="IMAGE_DATA")
+    take.image = settings.photo.name if settings.photo is not None else ""
+    making.draw_outcome(layout)
+
+
+def _button(layout: Any, context: bpy.types.Context, source: str, **shown: str) -> Any:
+    """Draw a button that begins with what the panel's options say; return its operator."""
+    take = layout.operator("dressform.person_from_photo", **shown)
+    take.source = source
+    photo_options.copy(context.scene.dressform.photo_options, take)
+    return take
 
 
 def _image_menu(menu: Any, context: Any) -> None:
@@ -180,8 +180,7 @@ def _image_menu(menu: Any, context: Any) -> None:
     image = context.space_data.image
     if image is not None:
         menu.layout.separator()
-        take = menu.layout.operator("dressform.person_from_photo", text="Person From This Image")
-        take.source, take.image = "IMAGE", image.name
+        _button(menu.layout, context, "IMAGE", text="Person From This Image").image = image.name
 
 
 CLASSES = (DRESSFORM_OT_person_from_photo, DRESSFORM_OT_cancel_person_photo)

@@ -10,6 +10,7 @@ from blender_addon.contract.errors import UnknownModel
 from blender_addon.contract.wardrobe import AVATAR_FIT, FIT_STAGES
 from blender_addon.contract.wardrobe_requests import parse_avatar_fit
 from models.look_packages import WARDROBE_KIND
+from server.fit_files import with_fits_read
 from server.handlers.avatar import loaded_avatar, loaded_looks
 from server.operation import Answer, Context, Operation, Progress
 from server.own_packages import made_before, request_digest
@@ -43,6 +44,7 @@ def fit(context: Context, request: Request) -> Generator[Progress, None, Answer]
         raise UnknownModel(f"{asked.wardrobe!r} is a {kind}, not a wardrobe")
     digest = request_digest(*asked.to_wire(), context.library.digest(asked.wardrobe))
     made = made_before(context, asked.id, digest, what="avatar", field="id", replace=asked.replace)
+    notes: list[str] = []
     if made is None:
         yield Progress(params={"stage": FIT_STAGES[0], "share": 0.0})
         from models.person_fit import FitNetworks, save_person
@@ -50,6 +52,7 @@ def fit(context: Context, request: Request) -> Generator[Progress, None, Answer]
         mean = loaded_avatar(context, asked.wardrobe).renderer
         wardrobe = loaded_looks(context).wardrobe(asked.wardrobe)
         networks = FitNetworks(wardrobe, mean.dresser, mean.body)
+        asked, notes = with_fits_read(asked, networks.body)
         person = yield from _fitted(networks, asked)
         yield Progress(params={"stage": FIT_STAGES[-1], "share": 0.98})
         save_person(
@@ -61,7 +64,7 @@ def fit(context: Context, request: Request) -> Generator[Progress, None, Answer]
             recipe={"command": AVATAR_FIT, "request": digest},
         )
         log.info("avatar fitted avatar=%s", asked.id)
-    return _answer(context, asked.id)
+    return _answer(context, asked.id, notes)
 
 
 def _fitted(networks: FitNetworks, asked: AvatarFit) -> Generator[Progress, None, FittedPerson]:
@@ -87,13 +90,14 @@ def _fitted(networks: FitNetworks, asked: AvatarFit) -> Generator[Progress, None
         steps.close()  # ends the process that looks at a photograph
 
 
-def _answer(context: Context, avatar: str) -> Answer:
+def _answer(context: Context, avatar: str, notes: list[str]) -> Answer:
     from models.person_fit import read_fits
 
     params = {
         "avatar": avatar,
         "digest": context.library.digest(avatar),
         "distance": float(context.library.manifest(avatar).metrics["distance"]),
+        "notes": notes,
     }
     return Answer(params=params, arrays=dict(read_fits(context.library.package(avatar))))
 

@@ -56,6 +56,8 @@ MODULES = {
     "look_contract": "contract.avatar_look",
     "wardrobe_contract": "contract.wardrobe",
     "wardrobe_service": "wardrobe_service",
+    "wardrobe_photo": "ui.wardrobe_photo",
+    "photo_options": "ui.photo_options",
     "asking": "asking",
     "worn_looks": "scene.worn_looks",
     "look_staging": "scene.look_staging",

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import shutil
+import struct
 import subprocess
 import sys
 import time
@@ -215,6 +218,79 @@ def test_photographs_and_looks_become_avatars(blender, parts, closet, stage, tmp
     stage.scene.camera = None
     with pytest.raises(RuntimeError, match="the scene has no camera"):
         ops.person_from_photo(source="CAMERA")
+
+
+def _sent(blender, **words):
+    """What the server was told of a photograph."""
+    with pytest.raises(RuntimeError) as refused:
+        blender.ops.dressform.person_from_photo(name="Echo", **words)
+    return json.JSONDecoder().raw_decode(str(refused.value), str(refused.value).index("{"))[0]
+
+
+def test_what_is_known_of_a_photograph_reaches_the_server(blender, parts, stage, tmp_path):
+    ops = blender.ops.dressform
+    stored = blender.data.images.new("stored", 48, 40)
+    pixels = np.zeros((40, 48, 4), np.float32)
+    pixels[..., 3] = 1.0
+    pixels[-1, 0, 0] = 1.0  # the stored first pixel, upper left: Blender's rows go up
+    stored.pixels.foreach_set(pixels.ravel())
+    stored.filepath_raw, stored.file_format = str(tmp_path / "jo.png"), "PNG"
+    stored.save()
+    photo = tmp_path / "jo.png"
+    told = _sent(blender, filepath=str(photo))
+    assert told == {
+        "size": [40, 48], "corner": [255, 0, 0], "focal": None, "person": None, "effort": 1.0,
+        "seconds": None, "stages": 4, "fits": {}, "masks": [None],
+    }  # fmt: skip
+    photo.write_bytes(_with_exif(photo.read_bytes(), orientation=6, focal=27))
+    told = _sent(blender, filepath=str(photo))
+    assert told["size"] == [48, 40]  # a quarter turn to the right: the corner is at the right
+    assert told["corner"] == [0, 0, 0]
+    assert told["focal"] == pytest.approx(27 / 36 * 48)
+    assert _sent(blender, filepath=str(photo), lens="PIXELS", focal=77.0)["focal"] == 77.0
+    assert _sent(blender, filepath=str(photo), lens="FILM", film_focal=18.0)["focal"] == 24.0
+    angle = _sent(blender, filepath=str(photo), lens="ANGLE", angle=np.pi / 2)
+    assert angle["focal"] == pytest.approx(24.0, abs=0.1)
+    camera = stage.scene.camera.data
+    seen = _sent(blender, source="CAMERA", quick=True, person=0)
+    assert seen["focal"] == pytest.approx(camera.lens / camera.sensor_width * SIZE, abs=0.1)
+    assert (seen["person"], seen["stages"]) == (0, 0)
+    # Files of one's own: one, or a folder with those of several photographs.
+    _photo(blender, tmp_path / "flo.png", (1.0, 0.5, 0.25))
+    own = tmp_path / "own"
+    own.mkdir()
+    for name in ("jo", "flo"):
+        (own / f"{name}.json").write_text(name)
+        shutil.copy2(tmp_path / "flo.png", own / f"{name}.png")
+    photos = {"directory": str(tmp_path), "files": [{"name": "flo.png"}, {"name": "jo.png"}]}
+    with pytest.raises(RuntimeError, match="another size than its photograph"):
+        ops.person_from_photo(**photos, mask=str(own))  # Jo stands upright
+    told = _sent(blender, **photos, fit=str(own), effort=0.5, minutes=2.0)
+    assert told["fits"] == {"flo.json": "flo", "jo.json": "jo"}
+    assert (told["effort"], told["seconds"]) == (0.5, 120.0)
+    told = _sent(blender, filepath=str(tmp_path / "flo.png"), mask=str(own / "flo.png"))
+    assert told["masks"] == [149]
+    with pytest.raises(RuntimeError, match="one body fit was given for 2 photographs"):
+        ops.person_from_photo(**photos, fit=str(own / "jo.json"))
+    (own / "jo.json").unlink()
+    with pytest.raises(RuntimeError, match="own holds no body fit of jo"):
+        ops.person_from_photo(**photos, fit=str(own))
+    with pytest.raises(RuntimeError, match=r"flo.png is no body fit of one photograph"):
+        ops.person_from_photo(filepath=str(photo), fit=str(own / "flo.png"))
+    options = stage.scene.dressform.photo_options
+    assert set(parts.photo_options.NAMES) <= set(options.bl_rna.properties.keys())
+    ops.person_from_photo(filepath=str(tmp_path / "flo.png"), fit=str(own / "flo.json"))
+    assert parts.wardrobe_photo.making.notes == ("flo.json: hands stay flat",)
+
+
+def _with_exif(png, *, orientation, focal):
+    """A PNG with an eXIf chunk: a directory with one number, and another inside it."""
+    tiff = struct.pack("<2sHI", b"II", 42, 8)
+    tiff += struct.pack("<H", 2) + struct.pack("<HHII", 0x0112, 3, 1, orientation)
+    tiff += struct.pack("<HHIII", 0x8769, 4, 1, 38, 0)
+    tiff += struct.pack("<H", 1) + struct.pack("<HHIII", 0xA405, 3, 1, focal, 0)
+    chunk = struct.pack(">I4s", len(tiff), b"eXIf") + tiff + bytes(4)
+    return png[:33] + chunk + png[33:]  # behind the header's chunk
 
 
 def test_a_fit_shows_its_stages_and_is_cancelled_at_once(parts, closet):

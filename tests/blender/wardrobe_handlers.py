@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -27,6 +27,7 @@ from tests.blender.colored_people import picture
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
+    from blender_addon.contract.wardrobe import AvatarFit
     from blender_addon.contract.wire import Request
     from server.operation import Context
 
@@ -79,6 +80,8 @@ def fit(context: Context, request: Request) -> Generator[Progress, None, Answer]
     asked = parse_avatar_fit(request)
     if asked.images[0].max() == 0:
         raise BadParameter("nobody was seen in the photograph", "take one that shows a person")
+    if asked.name == "Echo":
+        raise BadParameter(json.dumps(_said(asked)))
     preview = np.concatenate([image[:32, :32] for image in asked.images], axis=1)
     for index, stage in enumerate(FIT_STAGES):
         for _ in range(100 if asked.name == "Slow" else 1):
@@ -87,7 +90,24 @@ def fit(context: Context, request: Request) -> Generator[Progress, None, Answer]
                 arrays={"preview": preview},
             )
             time.sleep(0.02)
-    return _kept(context, asked.id, asked.name)
+    kept = _kept(context, asked.id, asked.name)
+    notes = [f"{file.name}: hands stay flat" for file in asked.fit_files]
+    return Answer(params={**kept.params, "notes": notes})
+
+
+def _said(asked: AvatarFit) -> dict[str, Any]:
+    """What a request says beside its photographs."""
+    return {
+        "size": asked.images[0].shape[:2],
+        "corner": asked.images[0][0, 0].tolist(),
+        "focal": None if asked.focal is None else round(asked.focal, 1),
+        "person": asked.person,
+        "effort": round(asked.effort, 3),
+        "seconds": asked.seconds,
+        "stages": len(asked.stages),
+        "fits": {file.name: file.content.tobytes().decode() for file in asked.fit_files},
+        "masks": [None if mask is None else int(mask.max()) for mask in asked.masks],
+    }
 
 
 def _kept(context: Context, avatar: str, name: str) -> Answer:

@@ -4,45 +4,39 @@ Installs the extension, adds a person with the panel's own operator, keys a moti
 Dressform tab, sets the viewport to rendered shading, and waits until the viewport shows the
 person. Then it says what it saw in ready.json. When the file `ready.seen` appears, the person
 changes their head for another's on the timeline; if the library has a wardrobe, people are drawn
-and one is worn, and a photograph, person.png, if there is one, becomes an avatar (wardrobe.json).
-When `wardrobe.seen` appears and the library has portraits, it adds one, animates and restyles it,
-paints labels, and says in portrait.json what it saw then. It quits when the file `stop` appears.
+and one is worn (wardrobe.json), and a photograph, person.png, if there is one, becomes an avatar
+(window_fit.py: fit.json on the way, fitted.json). When `fitted.seen` appears and the library has
+portraits, it adds one, animates and restyles it, paints labels, and says in portrait.json what it
+saw then. It quits when the file `stop` appears.
 """
 
-import json
 import sys
 import time
 from pathlib import Path
 
 import bpy
 
-HERE = Path(__file__).resolve().parent
-EXTENSION = "bl_ext.user_default.dressform"
+sys.path.append(str(Path(__file__).resolve().parent))  # Blender runs this as a text, not a module
+import window_fit
+from window_base import (
+    EXTENSION,
+    HERE,
+    for_person,
+    has_wardrobe,
+    part,
+    person,
+    photographed,
+    report,
+    scroll_to,
+    shown,
+    state,
+    stopped,
+    view,
+)
+
 LIMIT_SECONDS = 500
 PLAYED = (1, 15, 30, 45, 60)
 """Frames of the portrait's film that the viewport must draw, each another picture."""
-state = {"step": 0, "since": time.monotonic(), "start": time.monotonic()}
-
-
-def parts():
-    from importlib import import_module
-
-    names = ("connection", "library", "error_log", "engine.viewport", "scene.people")
-    names += ("scene.staging", "ui.watching", "ui.wardrobe", "ui.wardrobe_photo")
-    return [import_module(f"{EXTENSION}.{name}") for name in names]
-
-
-def view():
-    """The window's largest 3D viewport: its area, space and window region."""
-    window = bpy.context.window_manager.windows[0]
-    areas = [area for area in window.screen.areas if area.type == "VIEW_3D"]
-    area = max(areas, key=lambda a: a.width * a.height)
-    region = next(r for r in area.regions if r.type == "WINDOW")
-    return window, area, area.spaces.active, region
-
-
-def person():
-    return next((ob for ob in bpy.data.objects if ob.type == "ARMATURE"), None)
 
 
 def install():
@@ -85,7 +79,7 @@ def pose():
 
 def save_scenes():
     scene = bpy.context.scene
-    parts()[5].settings_for_film(scene, (256, 256), 24, (1, 48))
+    part("scene.staging").settings_for_film(scene, (256, 256), 24, (1, 48))
     scene.render.use_file_extension = True
     bpy.ops.wm.save_as_mainfile(filepath=str(HERE / "orthographic.blend"), copy=True)
     # Blender opens the copies in background; one of them cannot be rendered.
@@ -113,12 +107,6 @@ def shade():
     return True
 
 
-def shown():
-    """Whether the viewport has drawn an image of the current state."""
-    viewports = parts()[3].living()
-    return any(viewport.up_to_date for viewport in viewports)
-
-
 def press_f12():
     """Render frame 1 as F12 does: in a thread, the window staying alive."""
     window, _area, _space, _region = view()
@@ -135,47 +123,6 @@ def rendered():
     return state.get("rendered", False) and not bpy.app.is_job_running("RENDER")
 
 
-def report(name="ready", **more):
-    _connection, library, error_log, *_ = parts()
-    _window, area, _space, _region = view()
-    ui = next(r for r in area.regions if r.type == "UI")
-    (HERE / f"{name}.part").write_text(
-        json.dumps(
-            {
-                "blender": bpy.app.version_string,
-                "category": ui.active_panel_category,
-                "shown": shown(),
-                "avatars": [avatar.id for avatar in library.known.avatars],
-                "portraits": [portrait.id for portrait in library.known.portraits],
-                "errors": [f"{e.place}: {e.cause}" for e in error_log.entries()],
-                **more,
-            }
-        )
-    )
-    (HERE / f"{name}.part").rename(HERE / f"{name}.json")
-    return True
-
-
-def photographed():
-    return (HERE / "ready.seen").exists() or (HERE / "stop").exists()
-
-
-def wardrobe_photographed():
-    return (HERE / "wardrobe.seen").exists() or (HERE / "stop").exists()
-
-
-def has_wardrobe():
-    return bool(parts()[1].known.wardrobes) and not (HERE / "stop").exists()
-
-
-def for_person(operator, **words):
-    """Press a button of the panel while the person is selected."""
-    window, area, _space, region = view()
-    bpy.context.view_layer.objects.active = person()
-    with bpy.context.temp_override(window=window, area=area, region=region, object=person()):
-        getattr(bpy.ops.dressform, operator)(**words)
-
-
 def draw_people():
     if has_wardrobe():
         for_person("draw_people")
@@ -183,7 +130,7 @@ def draw_people():
 
 
 def people_are_drawn():
-    return not has_wardrobe() or parts()[7].shelf.choices is not None
+    return not has_wardrobe() or part("ui.wardrobe").shelf.choices is not None
 
 
 def redress():
@@ -193,7 +140,7 @@ def redress():
         for_person("wear_drawn", index=0)
         look.head.kind, look.head.seed = "SEED", 4
     else:
-        others = parts()[1].known.like(person().dressform.avatar)
+        others = part("library").known.like(person().dressform.avatar)
         look.head.kind, look.head.avatar = "AVATAR", others[0].id
         for_person("mix_person", other=others[-1].id)
     for frame, amount in ((1, 0.0), (48, 1.0)):
@@ -204,23 +151,13 @@ def redress():
     return True
 
 
-def fit_photo():
-    if has_wardrobe() and (HERE / "person.png").exists():
-        for_person("person_from_photo", filepath=str(HERE / "person.png"), quick=True)
-    return True
-
-
-def person_is_fitted():
-    return not parts()[8].making.running
-
-
 def show_wardrobe():
     scroll_to(24)
     return True
 
 
 def report_wardrobe():
-    requests = [r for v in parts()[3].living() for r in (v._shown_key,)]
+    requests = [r for v in part("engine.viewport").living() for r in (v._shown_key,)]
     action = person().animation_data.action
     keyed = [c.data_path for c in action.fcurves if c.data_path.startswith("dressform_look")]
     return report("wardrobe", keyed=len(keyed), worn=any(b"'look'" in key for key in requests))
@@ -231,7 +168,7 @@ def portrait():
 
 
 def has_portraits():
-    return bool(parts()[1].known.portraits) and not (HERE / "stop").exists()
+    return bool(part("library").known.portraits) and not stopped()
 
 
 def add_portrait():
@@ -295,7 +232,7 @@ def portrait_shown():
 
 def portrait_keys():
     """What rendered viewports show, where that is the portrait as it is asked for now."""
-    viewports = parts()[3].living()
+    viewports = part("engine.viewport").living()
     return {v._shown_key for v in viewports if v.up_to_date and b"geometry" in v._shown_key}
 
 
@@ -343,22 +280,11 @@ def scroll():
     return True
 
 
-def scroll_to(steps):
-    """Scroll the sidebar so many steps from its top; each goes 40 pixels."""
-    window, area, _space, _region = view()
-    ui = next(r for r in area.regions if r.type == "UI")
-    with bpy.context.temp_override(window=window, area=area, region=ui):
-        for _ in range(100):
-            bpy.ops.view2d.scroll_up()
-        for _ in range(steps):
-            bpy.ops.view2d.scroll_down()
-
-
 def settled():
     """Whether everything that was asked for is there: pictures, stand-in, the viewport's image."""
     if not has_portraits():
         return True
-    busy = [w.place for w in parts()[6]._running if w.place != "Bake Head"]
+    busy = [w.place for w in part("ui.watching")._running if w.place != "Bake Head"]
     return not busy and portrait_shown()
 
 
@@ -389,11 +315,21 @@ def stop():
     return False
 
 
+def waits_for(name):
+    """A step: the window has been photographed after this report."""
+
+    def waits():
+        return photographed(name)
+
+    waits.__name__ = f"waits_for_{name}"
+    return waits
+
+
 STEPS = (
     *(install, add_person, person_is_there, pose, save_scenes, press_f12, rendered),
-    *(back_to_the_pose, shade, shown, report, photographed),
-    *(draw_people, people_are_drawn, redress, fit_photo, person_is_fitted),
-    *(show_wardrobe, shown, report_wardrobe, wardrobe_photographed),
+    *(back_to_the_pose, shade, shown, report, waits_for("ready")),
+    *(draw_people, people_are_drawn, redress, show_wardrobe, shown, report_wardrobe),
+    *(waits_for("wardrobe"), *window_fit.STEPS, waits_for("fitted")),
     *(add_portrait, portrait_is_there, restyle, portrait_shown, play, portrait_shown),
     *(paint, painted, scroll, settled, report_portrait, stop),
 )
@@ -402,8 +338,8 @@ STEPS = (
 def tick():
     try:
         if time.monotonic() - state["start"] > LIMIT_SECONDS:
-            errors = [f"{e.place}: {e.cause}" for e in parts()[2].entries()]
-            seen = [vars(viewport) for viewport in parts()[3].living()]
+            errors = [f"{e.place}: {e.cause}" for e in part("error_log").entries()]
+            seen = [vars(viewport) for viewport in part("engine.viewport").living()]
             raise TimeoutError(f"stuck in {STEPS[state['step']].__name__}; {errors}; {seen}"[:2000])
         if STEPS[state["step"]]():
             state["step"] += 1

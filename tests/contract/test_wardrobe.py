@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -191,6 +192,39 @@ def test_wrong_arrays_of_a_fit_are_refused(name, value):
         arrays[name] = np.asarray(value)
     with pytest.raises((BadParameter, BadPose)):
         parse(request(wardrobe.AVATAR_FIT, params, arrays))
+
+
+def files_of_fits() -> tuple[dict, dict]:
+    content = np.arange(9, dtype=np.uint8)
+    files = tuple(wardrobe.FitFile(name=name, content=content) for name in ("a.npz", "B.JSON"))
+    asked, _ = ALL[wardrobe.AVATAR_FIT]
+    return replace(asked, fits=(), fit_files=files).to_wire()
+
+
+def test_body_fits_may_come_as_files():
+    params, arrays = files_of_fits()
+    read = requests.parse_avatar_fit(request(wardrobe.AVATAR_FIT, params, arrays))
+    assert [file.name for file in read.fit_files] == ["a.npz", "B.JSON"]
+    np.testing.assert_array_equal(read.fit_files[1].content, np.arange(9))
+    again, _ = read.to_wire()
+    assert again == params
+
+
+@pytest.mark.parametrize(
+    ("names", "more"),
+    [
+        (["a.npz"], {}), (["a.npz", "../b.npz"], {}), (["a.npz", "b.exe"], {}), ("a.npz", {}),
+        (["a.npz", ""], {}), (["a.npz", "b.npz"], {"fit_1": np.zeros((2, 2), np.uint8)}),
+        (["a.npz", "b.npz"], {"pose": np.zeros((2, 55, 3, 3), np.float32)}),
+        (["a.npz", "b.npz"], {"fit_1": np.zeros(wardrobe.MAX_FIT_FILE_BYTES + 1, np.uint8)}),
+    ],
+)  # fmt: skip
+def test_wrong_files_of_body_fits_are_refused(names, more):
+    params, arrays = files_of_fits()
+    with pytest.raises(BadParameter):
+        requests.parse_avatar_fit(
+            request(wardrobe.AVATAR_FIT, params | {"fit_files": names}, arrays | more)
+        )
 
 
 def test_looks_go_from_one_person_to_another():
