@@ -38,7 +38,7 @@ def main() -> int:
     words = ["--avatar", options.avatar or "default", "--camera", "static", "--motion", "walk"]
     words += ["--frames", f"1-{options.frames}", "--size", str(options.size)]
     job = render_avatar.parse_job([*words, "--out", str(options.out)])
-    extension = find_extension(job.extension)
+    extension = find_extension(job.shot.extension)
     try:
         timings, requests = time_frames(job, extension)
     finally:
@@ -76,14 +76,14 @@ def time_frames(
 
     engine._render, link.render = timed_render, recorded
     try:
-        for frame in range(job.frames[0], job.frames[1] + 1):
+        for frame in range(job.shot.frames[0], job.shot.frames[1] + 1):
             scene.frame_set(frame)
             bpy.ops.render.render()
     finally:
         engine._render, link.render = plain_render, ask
     wires = [request.to_wire()[1] for request in sent]
     stacked = {name: np.stack([wire[name] for wire in wires]) for name in wires[0]}
-    return {"avatar": avatar.id, "seconds": seconds, "size": list(job.size)}, stacked
+    return {"avatar": avatar.id, "seconds": seconds, "size": list(job.shot.size)}, stacked
 
 
 if __name__ == "__main__":

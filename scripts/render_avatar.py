@@ -19,8 +19,6 @@ options are wrong.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 from dataclasses import dataclass
 from importlib import import_module
@@ -31,15 +29,8 @@ import bpy
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # `blender -P` does not
 
-from headless import (
-    ZIP_VARIABLE,
-    frame_range,
-    image_size,
-    numbers,
-    render_frames,
-    run,
-    words_after_dashes,
-)
+from headless import frame_range, numbers, run, words_after_dashes
+from headless_shot import Shot, add_camera, add_shot_options, empty_scene, render_shot, shot_of
 
 
 @dataclass(frozen=True)
@@ -47,30 +38,20 @@ class Job:
     """What to render.
 
     Attributes:
-        frames: first and last frame of this run.
-        whole: first and last frame of the whole shot: camera moves span it, so that split runs
-            give the same frames.
-        size: width and height in pixels.
+        motion: a name, or a file.
         look: options of the look by the names that `LookChange` has for them.
     """
 
     avatar: str
     motion: str
-    camera: str
-    frames: tuple[int, int]
-    whole: tuple[int, int]
-    size: tuple[int, int]
-    fps: int
-    out: Path
-    blend: Path | None
-    extension: Path | None
+    shot: Shot
     look: dict[str, Any]
 
 
 def main() -> int:
     """Render; return the exit code."""
     job = parse_job(words_after_dashes())
-    return run("render_avatar", job.extension, lambda extension: render(job, extension))
+    return run("render_avatar", job.shot.extension, lambda extension: render(job, extension))
 
 
 def parse_job(words: list[str]) -> Job:
@@ -81,30 +62,14 @@ def parse_job(words: list[str]) -> Job:
     parser.add_argument(
         "--camera", default="orbit", help="orbit, walk-past, static, or a .json of keys"
     )
-    parser.add_argument("--frames", type=frame_range, default=(1, 48), help="A-B or A")
-    parser.add_argument(
-        "--shot", type=frame_range, help="A-B of the whole shot when --frames is a part of it"
-    )
-    parser.add_argument("--size", type=image_size, default=(512, 512), help="N or WxH pixels")
-    parser.add_argument("--fps", type=int, default=24)
-    parser.add_argument("--out", type=Path, required=True, help="folder of the frames")
-    parser.add_argument("--save-blend", type=Path, help="also write the scene, without rendering")
-    parser.add_argument("--extension", type=Path, help=f"the extension's zip (or {ZIP_VARIABLE})")
+    add_shot_options(parser)
     _add_look_options(parser)
     options = parser.parse_args(words)
-    whole = options.shot or options.frames
-    given = options.extension or os.environ.get(ZIP_VARIABLE)
+    shot = shot_of(options)
     return Job(
         avatar="" if options.avatar == "default" else options.avatar,
         motion=options.motion,
-        camera=options.camera,
-        frames=options.frames,
-        whole=whole,
-        size=options.size,
-        fps=options.fps,
-        out=options.out,
-        blend=options.save_blend,
-        extension=Path(given) if given else None,
+        shot=shot,
         look={
             "seed": options.seed,
             "blend": options.blend,
@@ -113,7 +78,7 @@ def parse_job(words: list[str]) -> Job:
             "second_directions": options.second_directions,
             "truncation": options.truncation,
             "wardrobe": options.wardrobe,
-            "frames": options.look_frames or whole,
+            "frames": options.look_frames or shot.whole,
         },
     )
 
@@ -138,12 +103,8 @@ def render(job: Job, extension: str) -> None:
     avatar = known.first_or(job.avatar)
     template = library.fetch_template(link.endpoint(), avatar.body, revive=link.revive)
     scene = make_scene(job, extension, avatar, template)
-    if job.blend is not None:
-        bpy.ops.wm.save_as_mainfile(filepath=str(job.blend.resolve()), check_existing=False)
-        print(f"scene: {job.blend}")
-        return
     digests = {each.id: each.digest for each in (*known.avatars, *known.wardrobes)}
-    render_frames(extension, scene, job.frames, job.out, digests)
+    render_shot(extension, scene, job.shot, digests)
 
 
 def make_scene(job: Job, extension: str, avatar: Any, template: Any) -> bpy.types.Scene:
@@ -151,10 +112,7 @@ def make_scene(job: Job, extension: str, avatar: Any, template: Any) -> bpy.type
     rig_module = import_module(f"{extension}.scene.rig")
     motions = import_module(f"{extension}.scene.motions")
     staging = import_module(f"{extension}.scene.staging")
-    for ob in list(bpy.data.objects):
-        bpy.data.objects.remove(ob)
-    scene = bpy.context.scene
-    staging.settings_for_film(scene, job.size, job.fps, job.whole)
+    scene = empty_scene(extension, job.shot)
     rig = rig_module.add_person(
         bpy.context, template, avatar.id, name=avatar.name, betas=avatar.betas
     )
@@ -162,13 +120,10 @@ def make_scene(job: Job, extension: str, avatar: Any, template: Any) -> bpy.type
     looks.stage_look(rig, looks.LookChange(**job.look))
     named = job.motion in [item[0] for item in motions.OWN_MOTIONS]
     path = motions.own_motion(job.motion) if named else Path(job.motion)
-    for note in motions.import_motion(bpy.context, rig, [path], start=job.whole[0]):
+    for note in motions.import_motion(bpy.context, rig, [path], start=job.shot.whole[0]):
         print(f"note: {note}")
-    if job.camera.endswith(".json"):
-        staging.camera_from_keys(scene, json.loads(Path(job.camera).read_text("utf-8")))
-    else:
-        staging.add_camera(scene, rig, job.camera, job.whole)
-    return scene  # pyright: ignore[reportReturnType]
+    add_camera(extension, scene, job.shot, rig, staging.add_camera)
+    return scene
 
 
 if __name__ == "__main__":

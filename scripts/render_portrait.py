@@ -18,8 +18,6 @@ docs/portraits.md lists the names of regions.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 from dataclasses import dataclass
 from importlib import import_module
@@ -30,15 +28,8 @@ import bpy
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # `blender -P` does not
 
-from headless import (
-    ZIP_VARIABLE,
-    frame_range,
-    image_size,
-    numbers,
-    render_frames,
-    run,
-    words_after_dashes,
-)
+from headless import frame_range, numbers, run, words_after_dashes
+from headless_shot import Shot, add_camera, add_shot_options, empty_scene, render_shot, shot_of
 
 
 @dataclass(frozen=True)
@@ -54,14 +45,11 @@ class Job:
         style_frames: first and last frame of that change.
         truncation: of all regions.
         directions: amounts along the first principal directions.
-        frames: first and last frame of this run.
-        whole: first and last frame of the whole shot: moves and changes span it, so that split
-            runs give the same frames.
-        size: width and height in pixels.
+        backdrop: show the painted background, too.
     """
 
     portrait: str
-    camera: str
+    shot: Shot
     head: str
     second_head: str
     head_frames: tuple[int, int]
@@ -71,19 +59,12 @@ class Job:
     truncation: float
     directions: tuple[float, ...]
     backdrop: bool
-    frames: tuple[int, int]
-    whole: tuple[int, int]
-    size: tuple[int, int]
-    fps: int
-    out: Path
-    blend: Path | None
-    extension: Path | None
 
 
 def main() -> int:
     """Render; return the exit code."""
     job = parse_job(words_after_dashes())
-    return run("render_portrait", job.extension, lambda extension: render(job, extension))
+    return run("render_portrait", job.shot.extension, lambda extension: render(job, extension))
 
 
 def parse_job(words: list[str]) -> Job:
@@ -103,35 +84,21 @@ def parse_job(words: list[str]) -> Job:
     add("--truncation", type=float, default=1.0, help="0: the mean styles … 1: as they are")
     add("--directions", type=numbers, default=(), help="A,B,… along the principal directions")
     add("--backdrop", action="store_true", help="show the painted background, too")
-    add("--frames", type=frame_range, default=(1, 48), help="A-B or A")
-    add("--shot", type=frame_range, help="A-B of the whole shot when --frames is a part of it")
-    add("--size", type=image_size, default=(512, 512), help="N or WxH pixels")
-    add("--fps", type=int, default=24)
-    add("--out", type=Path, required=True, help="folder of the frames")
-    add("--save-blend", type=Path, help="also write the scene, without rendering")
-    add("--extension", type=Path, help=f"the extension's zip (or {ZIP_VARIABLE})")
+    add_shot_options(parser)
     options = parser.parse_args(words)
-    whole = options.shot or options.frames
-    given = options.extension or os.environ.get(ZIP_VARIABLE)
+    shot = shot_of(options)
     return Job(
         portrait="" if options.portrait == "default" else options.portrait,
-        camera=options.camera,
+        shot=shot,
         head=options.head,
         second_head=options.second_head,
-        head_frames=options.head_frames or whole,
+        head_frames=options.head_frames or shot.whole,
         styles=options.styles,
         second_styles=options.second_styles,
-        style_frames=options.style_frames or whole,
+        style_frames=options.style_frames or shot.whole,
         truncation=options.truncation,
         directions=options.directions,
         backdrop=options.backdrop,
-        frames=options.frames,
-        whole=whole,
-        size=options.size,
-        fps=options.fps,
-        out=options.out,
-        blend=options.save_blend,
-        extension=Path(given) if given else None,
     )
 
 
@@ -142,23 +109,15 @@ def render(job: Job, extension: str) -> None:
     known = library.fetch(link.endpoint(), previews=False, revive=link.revive)
     portrait = known.portrait(job.portrait)
     scene = make_scene(job, extension, portrait)
-    if job.blend is not None:
-        bpy.ops.wm.save_as_mainfile(filepath=str(job.blend.resolve()), check_existing=False)
-        print(f"scene: {job.blend}")
-        return
-    render_frames(extension, scene, job.frames, job.out, {portrait.id: portrait.digest})
+    render_shot(extension, scene, job.shot, {portrait.id: portrait.digest})
 
 
 def make_scene(job: Job, extension: str, portrait: Any) -> bpy.types.Scene:
     """Return a scene with the portrait, its changes and the camera."""
     portraits = import_module(f"{extension}.scene.portraits")
     looks = import_module(f"{extension}.scene.portrait_staging")
-    staging = import_module(f"{extension}.scene.staging")
-    for ob in list(bpy.data.objects):
-        bpy.data.objects.remove(ob)
-    scene = bpy.context.scene
+    scene = empty_scene(extension, job.shot)
     scene.cursor.location = (0.0, 0.0, 0.0)
-    staging.settings_for_film(scene, job.size, job.fps, job.whole)
     ob = portraits.add_portrait(bpy.context, portrait.id, name=portrait.name)
     state = ob.dressform_portrait
     state.backdrop = job.backdrop
@@ -172,11 +131,8 @@ def make_scene(job: Job, extension: str, portrait: Any) -> bpy.types.Scene:
         looks.key_second_head(ob, job.second_head, job.head_frames)
     if job.second_styles:
         looks.key_second_styles(ob, looks.parse_styles(job.second_styles), job.style_frames)
-    if job.camera.endswith(".json"):
-        staging.camera_from_keys(scene, json.loads(Path(job.camera).read_text("utf-8")))
-    else:
-        looks.add_camera(scene, ob, job.camera, job.whole)
-    return scene  # pyright: ignore[reportReturnType]
+    add_camera(extension, scene, job.shot, ob, looks.add_camera)
+    return scene
 
 
 if __name__ == "__main__":
