@@ -105,10 +105,10 @@ def _dressing_features_fake(
     )
 
 
-def _gather_texels(*arguments: Any) -> Tensor:
+def _gather_texels(table: Tensor, *bags: Any) -> Tensor:
     from models import texture_warp
 
-    return texture_warp.gather(*arguments)
+    return texture_warp.gather(table, texture_warp.bags_of(*bags))
 
 
 def _gather_texels_fake(
@@ -117,20 +117,20 @@ def _gather_texels_fake(
     return table.new_empty((offset.shape[0] - 1, table.shape[1]))
 
 
-def _scatter_texels(*arguments: Any) -> Tensor:
+def _scatter_texels(gradient: Tensor, rows: int, *bags: Any) -> Tensor:
     from models import texture_warp
 
-    return texture_warp.scatter(*arguments)
+    return texture_warp.scatter(gradient, rows, texture_warp.bags_of(*bags))
 
 
 def _scatter_texels_fake(gradient: Tensor, rows: int, *_: Any) -> Tensor:
     return gradient.new_empty((rows, gradient.shape[1]))
 
 
-def _slope_texels(*arguments: Any) -> Tensor:
-    from models import texture_warp_uv
+def _slope_texels(gradient: Tensor, table: Tensor, *bags: Any) -> Tensor:
+    from models import texture_warp, texture_warp_uv
 
-    return texture_warp_uv.slopes(*arguments)
+    return texture_warp_uv.slopes(gradient, table, texture_warp.bags_of(*bags))
 
 
 def _slope_texels_fake(

@@ -241,55 +241,6 @@ def dress_for(channels: int) -> Any:
     return dress
 
 
-def gather(
-    table: torch.Tensor,
-    size: int,
-    uv: torch.Tensor,
-    level: torch.Tensor,
-    offset: torch.Tensor,
-    first_rows: torch.Tensor,
-    share: float,
-) -> torch.Tensor:
-    """Look bags of samples up in a mip chain and add each bag up.
-
-    Args:
-        table: (rows, C) float32.
-        size: of the chain's finest level.
-        uv: (N, 2) float32.
-        level: (N,) float32 level of detail.
-        offset: (P + 1,) int64: bag p holds samples offset[p] … offset[p + 1] − 1.
-        first_rows: (P,) int32 where each bag's texture begins in the table.
-        share: factor of every sample.
-
-    Returns:
-        (P, C) float32.
-    """
-    start()
-    out = table.new_empty((len(first_rows), table.shape[1]))
-    inputs = [rows_of(table), bags_of(size, uv, level, offset, first_rows, share), rows_of(out)]
-    launch(gather_for(table.shape[1]), (len(first_rows),), inputs, table.device)
-    return out
-
-
-def scatter(
-    gradient: torch.Tensor,
-    rows: int,
-    size: int,
-    uv: torch.Tensor,
-    level: torch.Tensor,
-    offset: torch.Tensor,
-    first_rows: torch.Tensor,
-    share: float,
-) -> torch.Tensor:
-    """Return the gradient (rows, C) of the table from that of `gather`'s result (P, C)."""
-    start()
-    table = gradient.new_zeros((rows, gradient.shape[1]))
-    bags = bags_of(size, uv, level, offset, first_rows, share)
-    inputs = [rows_of(table), bags, rows_of(gradient)]
-    launch(scatter_for(table.shape[1]), (len(first_rows),), inputs, table.device)
-    return table
-
-
 def bags_of(
     size: int,
     uv: torch.Tensor,
@@ -298,7 +249,17 @@ def bags_of(
     first_rows: torch.Tensor,
     share: float,
 ) -> Any:
-    """Return `Bags` for a kernel; the arguments are `gather`'s."""
+    """Return `Bags` of samples for the kernels.
+
+    Args:
+        size: of the chain's finest level.
+        uv: (N, 2) float32.
+        level: (N,) float32 level of detail.
+        offset: (P + 1,) int64: bag p holds samples offset[p] … offset[p + 1] − 1.
+        first_rows: (P,) int32 where each bag's texture begins in the table.
+        share: factor of every sample.
+    """
+    start()
     bags = Bags()
     bags.size = size
     bags.last = size.bit_length() - 1
@@ -308,6 +269,23 @@ def bags_of(
     bags.first = wp.from_torch(first_rows)
     bags.share = share
     return bags
+
+
+def gather(table: torch.Tensor, bags: Any) -> torch.Tensor:
+    """Look `Bags` of samples up in a mip chain (rows, C) float32; return their sums (P, C)."""
+    count, channels = bags.first.shape[0], table.shape[1]
+    out = table.new_empty((count, channels))
+    launch(gather_for(channels), (count,), [rows_of(table), bags, rows_of(out)], table.device)
+    return out
+
+
+def scatter(gradient: torch.Tensor, rows: int, bags: Any) -> torch.Tensor:
+    """Return the gradient (rows, C) of the table from that of `gather`'s result (P, C)."""
+    count, channels = gradient.shape
+    table = gradient.new_zeros((rows, channels))
+    inputs = [rows_of(table), bags, rows_of(gradient)]
+    launch(scatter_for(channels), (count,), inputs, table.device)
+    return table
 
 
 def features(

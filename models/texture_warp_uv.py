@@ -14,8 +14,8 @@ from typing import Any
 import torch
 import warp as wp
 
-from models.texture_warp import Bags, bags_of, bilinear, level_parts, rows_of, texel_type
-from models.warp_launch import launch, start
+from models.texture_warp import Bags, bilinear, level_parts, rows_of, texel_type
+from models.warp_launch import launch
 
 wp.set_module_options({"enable_backward": False, "fuse_fp": False})
 
@@ -76,29 +76,16 @@ def slope_for(channels: int) -> Any:
     return slopes
 
 
-def slopes(
-    gradient: torch.Tensor,
-    table: torch.Tensor,
-    size: int,
-    uv: torch.Tensor,
-    level: torch.Tensor,
-    offset: torch.Tensor,
-    first_rows: torch.Tensor,
-    share: float,
-) -> torch.Tensor:
+def slopes(gradient: torch.Tensor, table: torch.Tensor, bags: Any) -> torch.Tensor:
     """Return the gradient (N, 2) of the samples' UVs from that of `texture_warp.gather`'s result.
 
     Args:
         gradient: (P, C) float32, contiguous.
-        table: as those of `texture_warp.gather`, likewise all others.
+        table: (rows, C) float32 of the mip chain.
+        bags: as those of `texture_warp.gather`.
     """
-    start()
-    out = torch.empty_like(uv)
-    inputs = [
-        rows_of(table),
-        bags_of(size, uv, level, offset, first_rows, share),
-        rows_of(gradient),
-        wp.from_torch(out, dtype=wp.vec2),
-    ]
-    launch(slope_for(table.shape[1]), (len(first_rows),), inputs, table.device)
+    count, channels = gradient.shape
+    out = gradient.new_empty((bags.uv.shape[0], 2))
+    inputs = [rows_of(table), bags, rows_of(gradient), wp.from_torch(out, dtype=wp.vec2)]
+    launch(slope_for(channels), (count,), inputs, table.device)
     return out
