@@ -21,6 +21,7 @@ from models.inversion_photo import FitPhoto, photo_images
 from models.inversion_recipe import CPU_FIT, OPTIMISED_STAGES, FitRecipe, FitStageRecipe
 from models.inversion_stage import FitState, Stage
 from models.inversion_terms import over_grey
+from models.turns import layer_turns, no_turn, spaced
 from models.unwrap import UvLayout
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from blender_addon.contract.wardrobe import FitStage
     from models.body import Body
     from models.dresser import Dresser
+    from models.turns import Turn
     from models.wardrobe import Wardrobe
 
 __all__ = ["FitPhoto", "FitProgress", "FitRecipe", "FittedAvatar", "StageFigures", "fit_avatar"]
@@ -112,6 +114,7 @@ def fit_avatar(
     refine: bool = False,
     previews: bool = True,
     stop: Callable[[], bool] | None = None,
+    turn: Turn = no_turn,
 ) -> Generator[FitProgress, None, FittedAvatar]:
     """Fit an avatar to photographs of one person, step by step.
 
@@ -127,6 +130,7 @@ def fit_avatar(
         previews: whether pictures are made.
         stop: asked before every step; once true, the rest is left out and what was found so far
             is the result.
+        turn: called many times within each step; the fit ends with what it raises.
 
     Yields:
         where the fit stands; twice a step, of which one is the half-way. The same input gives the
@@ -143,9 +147,20 @@ def fit_avatar(
         raise BadParameter(
             f"there is no stage {unknown[0]!r}", f"one of {', '.join(OPTIMISED_STAGES)}"
         )
+    turn = spaced(turn)
     # Plain tensors, whatever the caller's mode: the stages differentiate through them.
     with torch.inference_mode(mode=False):
-        fit = _Fit(wardrobe, dresser, body, photos, recipe, refine=refine, previews=previews)
+        fit = _Fit(
+            wardrobe, dresser, body, photos, recipe, refine=refine, previews=previews, turn=turn
+        )
+    with layer_turns(turn, *fit.networks()):
+        yield from _stages(fit, recipe, stages, stop)
+    return fit.result()
+
+
+def _stages(
+    fit: _Fit, recipe: FitRecipe, stages: Sequence[FitStage], stop: Callable[[], bool] | None
+) -> Iterator[FitProgress]:
     chosen: list[FitStage] = [name for name in OPTIMISED_STAGES if name in stages]
     total = sum(recipe.stage(name).iterations for name in chosen) + 1
     done = 1
@@ -155,7 +170,6 @@ def fit_avatar(
         if settings.iterations and not (stop and stop()):
             yield from fit.run(name, settings, done / total, 1 / total, stop)
         done += settings.iterations
-    return fit.result()
 
 
 class _Fit(FitState):
@@ -171,8 +185,9 @@ class _Fit(FitState):
         *,
         refine: bool,
         previews: bool,
+        turn: Turn,
     ) -> None:
-        super().__init__(wardrobe, dresser, body, photos, recipe, refine=refine)
+        super().__init__(wardrobe, dresser, body, photos, recipe, refine=refine, turn=turn)
         self.previews = previews
         self.figures: dict[str, StageFigures] = {}
         self.textures: dict[str, Tensor] = {}

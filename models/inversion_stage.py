@@ -14,12 +14,13 @@ from models.inversion_terms import ImageTerms, mean_deviation
 from models.lpips_distance import fit_distance
 from models.shell import stacked
 from models.texture import MipChain, gather_features
+from models.turns import layer_turns
 from models.unwrap import UvLayout, averaged, carried_over
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from blender_addon.contract.wardrobe import FitStage
     from models.body import Body
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from models.inversion_photo import FitPhoto, FitTargets
     from models.inversion_recipe import FitRecipe, FitStageRecipe
     from models.surface import SurfaceSamples
+    from models.turns import Turn
     from models.unwrap import Unwrapped
     from models.wardrobe import Wardrobe
 
@@ -41,6 +43,7 @@ class FitState:
         photos: with their bodies.
         recipe: sizes and distances.
         refine: whether the bodies move.
+        turn: called now and then, as of `models.turns.spaced`.
 
     Attributes:
         w: (1, L, W) styles.
@@ -60,26 +63,39 @@ class FitState:
         recipe: FitRecipe,
         *,
         refine: bool,
+        turn: Turn,
     ) -> None:
+        self.turn = turn
         self.wardrobe, self.dresser, self.body, self.recipe = wardrobe, dresser, body, recipe
         self.photos = tuple(photos)
         config = dresser.config
         self.targets = prepare(photos, body, recipe.size, config.stride * config.upscale)
+        turn()
         device = self.targets.K.device
-        distance = fit_distance(recipe.lpips_trunk).to(device)
+        self.distance = fit_distance(recipe.lpips_trunk).to(device)
+        turn()
         each = recipe.at_once or len(self.photos)
         self.groups = [
             Group(self.targets.some(first, first + each), first, dresser, body)
             for first in range(0, len(self.photos), each)
         ]
+        turn()
         for group in self.groups:
-            group.terms = ImageTerms(distance, wardrobe.face, recipe.face_size, group.targets)
+            with layer_turns(turn, self.distance, wardrobe.face):
+                group.terms = ImageTerms(
+                    self.distance, wardrobe.face, recipe.face_size, group.targets
+                )
         self.refinement = BodyRefinement(self.photos, body) if refine else None
         self.generator = copy.deepcopy(wardrobe.generator).requires_grad_(requires_grad=False)
         self.noise = [each.clone() for each in self.generator.noise()]
         self.w = wardrobe.mean_w.clone()[None]
         self.texture = self.w.new_zeros(())
         self.encoded = self.w
+
+    def networks(self) -> list[nn.Module | None]:
+        """Return all networks that a fit runs."""
+        known = self.wardrobe
+        return [self.generator, self.dresser, self.distance, known.encoder, known.face]
 
     def dress(self, texture: Tensor, group: Group, samples: SurfaceSamples) -> Dressed:
         """Render a texture (1, C, S, S) as a group of photographs would show it."""
@@ -93,7 +109,11 @@ class FitState:
     def unwrapped(self) -> tuple[UvLayout, Unwrapped]:
         """Return what the photographs show of the texture."""
         layout = UvLayout.of(self.body, self.texture.shape[-1])
-        return layout, averaged(self.targets.unwrapped(layout))
+        views: list[Unwrapped] = []
+        for number in range(self.targets.shape[0]):
+            self.turn()
+            views += self.targets.some(number, number + 1).unwrapped(layout)
+        return layout, averaged(views)
 
 
 class Group:
@@ -235,6 +255,7 @@ class Stage:
         fit, recipe = self.fit, self.fit.recipe
         if recipe.unwrapped or recipe.seen:
             layout, view = fit.unwrapped()
+            fit.turn()
             colours = carried_over(layout, fit.texture[0, :3], view, recipe.unwrapped)
             fit.texture = torch.cat([colours[None], fit.texture[:, 3:]], dim=1)
             self.moves = torch.lerp(torch.ones_like(view.visibility), view.visibility, recipe.seen)

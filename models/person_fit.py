@@ -27,6 +27,7 @@ from models.crop import MAX_SIZE
 from models.inversion import FitPhoto, fit_avatar
 from models.inversion_recipe import CPU_FIT, FitRecipe, with_effort
 from models.person_photo import iterate_person
+from models.turns import layer_turns, no_turn, spaced
 from models.wardrobe_package import save_wardrobe_avatar
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from models.inversion import FittedAvatar
     from models.package import Manifest
     from models.person_photo import PersonView
+    from models.turns import Turn
     from models.wardrobe import Wardrobe
 
 FITS_FILE = "photographs.json"
@@ -93,6 +95,7 @@ def iterate_person_fit(
     asked: AvatarFit,
     recipe: FitRecipe | None = None,
     stop: Callable[[], bool] | None = None,
+    turn: Turn = no_turn,
 ) -> Generator[PersonFitStep, None, FittedPerson]:
     """Fit an avatar to photographs, step by step.
 
@@ -101,6 +104,7 @@ def iterate_person_fit(
         asked: photographs, masks and bodies as far as the user gives them, and what is done.
         recipe: the stages; the one for the wardrobe's device when left out.
         stop: asked between steps of the stages; once true, what they have found is the result.
+        turn: called many times within each step; the fit ends with what it raises.
 
     Returns:
         the fit, as the generator's value.
@@ -134,6 +138,7 @@ def iterate_person_fit(
         stages=asked.stages,
         refine=asked.refine,
         stop=enough,
+        turn=turn,
     )
     while True:
         try:
@@ -154,6 +159,7 @@ def save_person(
     *,
     licence: str,
     recipe: dict[str, Any],
+    turn: Turn = no_turn,
 ) -> Manifest:
     """Write a fit as an avatar; an older one of the folder is replaced.
 
@@ -164,6 +170,7 @@ def save_person(
         person: the fit.
         licence: whoever took the photographs decides.
         recipe: of the package, to which the request's own settings are added.
+        turn: called while its picture is painted; what it raises leaves nothing behind.
     """
     fitted = person.avatar
     own = networks.wardrobe.manifest
@@ -174,7 +181,8 @@ def save_person(
         "",
         largest_crop=int(own.architecture.get("largest_crop", MAX_SIZE)),
     )
-    picture = preview(renderer, fitted.betas)
+    with layer_turns(spaced(turn), networks.dresser):
+        picture = preview(renderer, fitted.betas)
     rows = {name: array.tolist() for name, array in fits_to_wire(person.fits).items()}
     sizes = [(camera.width, camera.height) for _, camera in person.fits]
     return save_wardrobe_avatar(

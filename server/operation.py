@@ -56,6 +56,8 @@ class Context:
         device: torch's name of the device: "cpu", "cuda:0", …
         storage: the folders that handlers may write.
         heartbeat: to be called during work that takes long outside a generator (loading).
+        turn: to be called in the middle of a long job's steps, as often as one likes: what else has
+            come is served, and `Cancelled` is raised once the job is to end.
         loaded: what handlers keep between calls, by their own keys.
     """
 
@@ -63,6 +65,7 @@ class Context:
     device: str
     storage: Storage = field(default_factory=Storage)
     heartbeat: Callable[[], None] = lambda: None
+    turn: Callable[[], None] = lambda: None
     loaded: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -73,7 +76,8 @@ Predict = Callable[[Context, Sequence[Request]], Sequence[Answer]]
 """A batch on the worker, answers in the batch's order; a bad request raises a typed error."""
 
 Steps = Callable[[Context, Request], Generator[Progress, None, Answer]]
-"""A long job on the worker in steps of at most 0.3 s; closed early when it is cancelled."""
+"""A long job on the worker in steps of at most 0.3 s, or in longer ones that call `Context.turn` as
+often; closed early when it is cancelled."""
 
 
 @dataclass(frozen=True, kw_only=True)

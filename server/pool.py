@@ -202,6 +202,7 @@ def describe(workers: Sequence[WorkerHandle], now: float) -> list[dict[str, obje
             "pid": worker.process.pid if worker.process else 0,
             "device": worker.device,
             "jobs": len(worker.jobs),
+            "long_jobs": sum(job.operation.kind == "steps" for job in worker.jobs.values()),
             "restarts": worker.restarts,
             "silent_seconds": round(now - worker.last_heard, 3),
         }

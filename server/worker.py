@@ -3,11 +3,12 @@
 Started by `server.pool` as `python -m server.worker` with its settings as one JSON line on
 standard input, which stays open: when it ends, the broker is gone and the worker exits at once,
 whatever it is doing. One thread does all work: a batch at a time for renders, one step at a time
-for long jobs; between two steps it serves whatever else has come.
+for long jobs; between two steps, and where a step gives its turn, it serves whatever else has come.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
@@ -53,6 +54,10 @@ log = logging.getLogger("server.worker")
 
 _PROGRESS_SECONDS = 0.1
 
+_LONGEST_SHARE = 0.3
+"""Seconds, at most, that a long job goes on after renders before the next of them: as long as they
+took, so that neither starves the other."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerSettings:
@@ -91,6 +96,8 @@ class _LongJob:
     work: _Work
     steps: Generator[Progress, None, Answer]
     reported: float = 0.0
+    renders_from: float = 0.0
+    cancelled: bool = False
 
 
 class Worker:
@@ -103,12 +110,14 @@ class Worker:
         self._socket = socket
         self._long: _LongJob | None = None
         self._batch: list[_Work] = []
+        self._serving = False
         self._said_alive = time.monotonic()
         self._context = Context(
             library=Library(Path(settings.library), Path(settings.user_library)),
             device=settings.device,
             storage=Storage.beside(Path(settings.user_library), Path(settings.captures)),
             heartbeat=self._say_alive,
+            turn=self._turn,
         )
 
     def run(self) -> None:
@@ -126,8 +135,31 @@ class Worker:
         log.info("ready device=%s pid=%d", self._context.device, os.getpid())
         while True:
             self._receive()
-            self._predict()
+            self._serve()
             self._step()
+
+    def _turn(self) -> None:
+        """Serve what has come, in the middle of a long job's step."""
+        if self._long is None or self._serving:
+            return
+        self._receive()
+        if self._long.cancelled:
+            raise Cancelled
+        self._serve()
+
+    def _serve(self) -> None:
+        """Render what waits, unless a long job has not had its share of the time yet."""
+        job, started = self._long, time.monotonic()
+        if not self._batch or (job is not None and started < job.renders_from):
+            return
+        self._serving = True
+        try:
+            self._predict()
+        finally:
+            self._serving = False
+        if job is not None:
+            ended = time.monotonic()
+            job.renders_from = ended + min(ended - started, _LONGEST_SHARE)
 
     def _receive(self) -> None:
         """Take all messages that are there; wait for one when there is nothing to do."""
@@ -189,6 +221,9 @@ class Worker:
             return
         try:
             progress = next(job.steps)
+            if job.cancelled:
+                job.steps.close()
+                raise Cancelled
         except StopIteration as end:
             self._long = None
             self._send_answer(job.work, cast("Answer", end.value))
@@ -210,6 +245,9 @@ class Worker:
     def _stop(self, number: int) -> None:
         job = self._long
         if job is None or job.work.number != number:
+            return
+        if inspect.getgeneratorstate(job.steps) == inspect.GEN_RUNNING:
+            job.cancelled = True  # within its step, which ends at its next turn
             return
         self._long = None
         job.steps.close()

@@ -53,7 +53,7 @@ def fit(context: Context, request: Request) -> Generator[Progress, None, Answer]
         wardrobe = loaded_looks(context).wardrobe(asked.wardrobe)
         networks = FitNetworks(wardrobe, mean.dresser, mean.body)
         asked, notes = with_fits_read(asked, networks.body)
-        person = yield from _fitted(networks, asked)
+        person = yield from _fitted(context, networks, asked)
         yield Progress(params={"stage": FIT_STAGES[-1], "share": 0.98})
         save_person(
             context.storage.library / asked.id,
@@ -62,15 +62,18 @@ def fit(context: Context, request: Request) -> Generator[Progress, None, Answer]
             person,
             licence=LICENCE,
             recipe={"command": AVATAR_FIT, "request": digest},
+            turn=context.turn,
         )
         log.info("avatar fitted avatar=%s", asked.id)
     return _answer(context, asked.id, notes)
 
 
-def _fitted(networks: FitNetworks, asked: AvatarFit) -> Generator[Progress, None, FittedPerson]:
+def _fitted(
+    context: Context, networks: FitNetworks, asked: AvatarFit
+) -> Generator[Progress, None, FittedPerson]:
     from models.person_fit import iterate_person_fit
 
-    steps = iterate_person_fit(networks, asked)
+    steps = iterate_person_fit(networks, asked, turn=context.turn)
     started = time.monotonic()
     try:
         while True:
