@@ -171,6 +171,10 @@ COMMANDS: dict[str, Command] = {
     ),
     "bench avatar": Command("scripts.bench:bench_avatar", "time an avatar's frame, part by part"),
     "bench siw": Command("scripts.bench_siw:bench_siw", "time styles by region against one style"),
+    "bench wardrobe": Command(
+        "scripts.bench_wardrobe:bench_wardrobe",
+        "time samples and fits, and the viewport and cancels while one runs",
+    ),
     "bench training": Command(
         "scripts.bench_training:bench_training", "time what data adds to a training step"
     ),

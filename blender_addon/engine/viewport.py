@@ -30,18 +30,13 @@ from ..scene.cameras import view_camera
 from ..scene.portraits import visible_subjects
 from ..scene.subjects import Portrait
 from .compose import layer_of, requests_of
+from .pace import ATTEMPT_SECONDS, LONGEST_SIDE, POLL_SECONDS
 from .pixels import Layer, composite, pass_values
 
 if TYPE_CHECKING:
     from ..contract.camera import Camera
     from ..contract.wire import Reply
     from ..scene.subjects import RenderRequest, Subject
-
-LONGEST_SIDE = 640
-"""Images for the viewport are at most this many pixels long; they are stretched to the region."""
-
-POLL_SECONDS = 0.02
-ATTEMPT_SECONDS = 45.0
 
 PAINT_SECONDS = 0.4
 """Between two looks at labels that are being painted."""
