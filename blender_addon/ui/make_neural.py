@@ -19,7 +19,7 @@ from ..contract.errors import BadParameter, Cancelled, DressformError
 from ..job import Job
 from ..make_neural import Order, Progress, make_neural
 from . import gallery
-from .sidebar import paragraph
+from .sidebar import Sidebar, paragraph
 from .waiting import Outcome, redraw, refuse
 
 if TYPE_CHECKING:
@@ -192,14 +192,11 @@ class DRESSFORM_OT_cancel_neural(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class DRESSFORM_PT_make_neural(bpy.types.Panel):
+class DRESSFORM_PT_make_neural(Sidebar):
     """From a character to an avatar."""
 
     bl_idname = "DRESSFORM_PT_make_neural"
     bl_label = "Make Neural"
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "Dressform"
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: bpy.types.Context) -> None:
@@ -235,8 +232,7 @@ def _draw_progress(layout: Any, running: Running) -> None:
     layout.label(text=running.order.name, icon="SHADERFX")
     layout.progress(factor=progress.share, text=f"{progress.share:.0%} {progress.stage}")
     layout.label(text=progress.text)
-    icon = gallery.progress_icon(progress.preview)
-    if icon:
+    for icon in gallery.progress_icons(progress.preview):
         layout.template_icon(icon_value=icon, scale=8.0)
     layout.operator("dressform.cancel_neural", icon="X")
 

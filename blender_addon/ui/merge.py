@@ -12,6 +12,7 @@ from ..contract.errors import DressformError
 from ..scene import merge
 from ..scene.merge_nodes import can_keep_colours
 from ..scene.people import is_person
+from .sidebar import Sidebar
 from .waiting import Outcome, refuse
 
 
@@ -82,14 +83,11 @@ class DRESSFORM_OT_add_shadow_catcher(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class DRESSFORM_PT_merge(bpy.types.Panel):
+class DRESSFORM_PT_merge(Sidebar):
     """The people and the scene's own render in one picture."""
 
     bl_idname = "DRESSFORM_PT_merge"
     bl_label = "Merge with Scene"
-    bl_space_type = "VIEW_3D"
-    bl_region_type = "UI"
-    bl_category = "Dressform"
     bl_parent_id = "DRESSFORM_PT_render"
     bl_options = {"DEFAULT_CLOSED"}
 

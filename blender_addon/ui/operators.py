@@ -107,7 +107,18 @@ def add_to_scene(
     return added
 
 
-class DRESSFORM_OT_import_motion(bpy.types.Operator):
+class _OnPerson:
+    """What operators on the active rig share; the poll's message says what is missing."""
+
+    @classmethod
+    def poll(cls: Any, context: bpy.types.Context) -> bool:
+        if is_person(context.object):
+            return True
+        cls.poll_message_set("Select the rig of a person first (Add Person makes one)")
+        return False
+
+
+class DRESSFORM_OT_import_motion(_OnPerson, bpy.types.Operator):
     """Import a motion (AMASS .npz, SMPLify-X .npz or .pkl) as keyframes of the active person."""
 
     bl_idname = "dressform.import_motion"
@@ -138,10 +149,6 @@ class DRESSFORM_OT_import_motion(bpy.types.Operator):
         name="Set Frame Range", description="Let the scene play the whole motion", default=True
     )
 
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return _needs_person(cls, context)
-
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> Outcome:
         context.window_manager.fileselect_add(self)
         return {"RUNNING_MODAL"}
@@ -164,7 +171,7 @@ class DRESSFORM_OT_import_motion(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class DRESSFORM_OT_apply_motion(bpy.types.Operator):
+class DRESSFORM_OT_apply_motion(_OnPerson, bpy.types.Operator):
     """Let the active person do this motion."""
 
     bl_idname = "dressform.apply_motion"
@@ -172,10 +179,6 @@ class DRESSFORM_OT_apply_motion(bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     motion: bpy.props.EnumProperty(name="Motion", items=motions.OWN_MOTIONS)
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return _needs_person(cls, context)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         try:
@@ -203,16 +206,12 @@ class DRESSFORM_OT_use_engine(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class DRESSFORM_OT_reset_sliders(bpy.types.Operator):
+class DRESSFORM_OT_reset_sliders(_OnPerson, bpy.types.Operator):
     """Set the shape and expression sliders of the active person to their first values."""
 
     bl_idname = "dressform.reset_sliders"
     bl_label = "Reset Sliders"
     bl_options = {"REGISTER", "UNDO"}
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return _needs_person(cls, context)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         rig.reset_sliders(context.object)  # pyright: ignore[reportArgumentType]
@@ -241,13 +240,6 @@ class DRESSFORM_OT_clear_errors(bpy.types.Operator):
         error_log.clear()
         redraw(context)
         return {"FINISHED"}
-
-
-def _needs_person(operator: type[bpy.types.Operator], context: bpy.types.Context) -> bool:
-    if is_person(context.object):
-        return True
-    operator.poll_message_set("Select the rig of a person first (Add Person makes one)")
-    return False
 
 
 CLASSES = (

@@ -18,7 +18,7 @@ from ..contract.portraits import PortraitLook
 from ..scene import portrait_edits, portrait_keys, portraits
 from ..scene.looks import DIRECTIONS
 from . import watching
-from .portraits import needs_portrait, portrait_of
+from .portraits import OnPortrait, portrait_of
 from .waiting import Outcome, Waiting, refuse
 
 if TYPE_CHECKING:
@@ -77,67 +77,8 @@ def look_of_choice(context: bpy.types.Context, choice: str) -> tuple[PortraitLoo
     raise BadParameter("there is no other portrait to copy from", "choose a portrait")
 
 
-class DRESSFORM_OT_add_seed_head(bpy.types.Operator):
-    """Add a head drawn by chance to what this portrait is blended from."""
-
-    bl_idname = "dressform.add_seed_head"
-    bl_label = "From Seed"
-    bl_options = {"REGISTER", "UNDO"}
-
-    seed: bpy.props.IntProperty(
-        name="Seed", description="−1: by chance", default=-1, min=-1, max=MAX_SEED
-    )
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return needs_portrait(cls, context)
-
-    def execute(self, context: bpy.types.Context) -> Outcome:
-        try:
-            source = portrait_edits.add_seed_head(
-                portrait_of(context), None if self.seed < 0 else self.seed
-            )
-        except DressformError as error:
-            return refuse(self, error)
-        self.seed = source.seed
-        return {"FINISHED"}
-
-
-class DRESSFORM_OT_add_basis_head(bpy.types.Operator):
-    """Add a head that the network learned from to what this portrait is blended from."""
-
-    bl_idname = "dressform.add_basis_head"
-    bl_label = "Basis Head"
-    bl_options = {"REGISTER", "UNDO"}
-
-    head: bpy.props.EnumProperty(name="Head", items=basis_heads)
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return needs_portrait(cls, context)
-
-    def execute(self, context: bpy.types.Context) -> Outcome:
-        try:
-            if not self.head:
-                raise BadParameter("no head of the basis is known", "press Refresh first")
-            portrait_edits.add_basis_head(portrait_of(context), self.head)
-        except DressformError as error:
-            return refuse(self, error)
-        return {"FINISHED"}
-
-
-class DRESSFORM_OT_add_portrait_head(Waiting):
-    """Add the head of another portrait, as it is now; it is kept with this object."""
-
-    bl_idname = "dressform.add_portrait_head"
-    bl_label = "From Portrait"
-    bl_options = {"REGISTER", "UNDO"}
-
-    source: bpy.props.EnumProperty(name="Portrait", items=other_portraits)
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return needs_portrait(cls, context)
+class FromPortrait(OnPortrait, Waiting):
+    """Takes the codes and styles of another portrait, its `source`, as it looks now."""
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         try:
@@ -151,13 +92,64 @@ class DRESSFORM_OT_add_portrait_head(Waiting):
         look = self._look
         return lambda stop: portrait_service.itself(watching.server(stop), look)
 
+
+class DRESSFORM_OT_add_seed_head(OnPortrait, bpy.types.Operator):
+    """Add a head drawn by chance to what this portrait is blended from."""
+
+    bl_idname = "dressform.add_seed_head"
+    bl_label = "From Seed"
+    bl_options = {"REGISTER", "UNDO"}
+
+    seed: bpy.props.IntProperty(
+        name="Seed", description="−1: by chance", default=-1, min=-1, max=MAX_SEED
+    )
+
+    def execute(self, context: bpy.types.Context) -> Outcome:
+        try:
+            source = portrait_edits.add_seed_head(
+                portrait_of(context), None if self.seed < 0 else self.seed
+            )
+        except DressformError as error:
+            return refuse(self, error)
+        self.seed = source.seed
+        return {"FINISHED"}
+
+
+class DRESSFORM_OT_add_basis_head(OnPortrait, bpy.types.Operator):
+    """Add a head that the network learned from to what this portrait is blended from."""
+
+    bl_idname = "dressform.add_basis_head"
+    bl_label = "Basis Head"
+    bl_options = {"REGISTER", "UNDO"}
+
+    head: bpy.props.EnumProperty(name="Head", items=basis_heads)
+
+    def execute(self, context: bpy.types.Context) -> Outcome:
+        try:
+            if not self.head:
+                raise BadParameter("no head of the basis is known", "press Refresh first")
+            portrait_edits.add_basis_head(portrait_of(context), self.head)
+        except DressformError as error:
+            return refuse(self, error)
+        return {"FINISHED"}
+
+
+class DRESSFORM_OT_add_portrait_head(FromPortrait):
+    """Add the head of another portrait, as it is now; it is kept with this object."""
+
+    bl_idname = "dressform.add_portrait_head"
+    bl_label = "From Portrait"
+    bl_options = {"REGISTER", "UNDO"}
+
+    source: bpy.props.EnumProperty(name="Portrait", items=other_portraits)
+
     def finish(self, context: bpy.types.Context, result: Any) -> None:
         ob = watching.object_of(self._uid)
         if ob is not None:
             portrait_edits.add_stored_head(ob, result.codes[0], self._name)
 
 
-class DRESSFORM_OT_remove_head(bpy.types.Operator):
+class DRESSFORM_OT_remove_head(OnPortrait, bpy.types.Operator):
     """Take a head out of the blend."""
 
     bl_idname = "dressform.remove_head"
@@ -168,7 +160,7 @@ class DRESSFORM_OT_remove_head(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if not needs_portrait(cls, context):
+        if not super().poll(context):
             return False
         if len(portrait_of(context).dressform_portrait.sources) > 1:
             return True
@@ -185,16 +177,12 @@ class DRESSFORM_OT_remove_head(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class DRESSFORM_OT_randomise_head(bpy.types.Operator):
+class DRESSFORM_OT_randomise_head(OnPortrait, bpy.types.Operator):
     """Draw this portrait's head by chance: new seeds for the heads that come from seeds."""
 
     bl_idname = "dressform.randomise_head"
     bl_label = "Randomise Head"
     bl_options = {"REGISTER", "UNDO"}
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return needs_portrait(cls, context)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         try:
@@ -204,7 +192,7 @@ class DRESSFORM_OT_randomise_head(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class DRESSFORM_OT_interpolate_heads(bpy.types.Operator):
+class DRESSFORM_OT_interpolate_heads(OnPortrait, bpy.types.Operator):
     """Key the weights so that the first chosen head becomes the second over some frames."""
 
     bl_idname = "dressform.interpolate_heads"
@@ -219,7 +207,7 @@ class DRESSFORM_OT_interpolate_heads(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if not needs_portrait(cls, context):
+        if not super().poll(context):
             return False
         if len(portrait_of(context).dressform_portrait.sources) > 1:
             return True
@@ -241,16 +229,12 @@ class DRESSFORM_OT_interpolate_heads(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class DRESSFORM_OT_reset_directions(bpy.types.Operator):
+class DRESSFORM_OT_reset_directions(OnPortrait, bpy.types.Operator):
     """Set the direction sliders to 0."""
 
     bl_idname = "dressform.reset_directions"
     bl_label = "Reset Directions"
     bl_options = {"REGISTER", "UNDO"}
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return needs_portrait(cls, context)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         portrait_of(context).dressform_portrait.directions = (0.0,) * DIRECTIONS

@@ -17,7 +17,7 @@ from ..contract.errors import BadParameter, DressformError
 from ..scene import label_painting, portraits
 from ..scene.cameras import scene_camera, view_camera
 from . import watching
-from .portraits import needs_portrait, portrait_of
+from .portraits import OnPortrait, portrait_of
 from .waiting import Outcome, Waiting, refuse
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ..contract.camera import Camera
 
 
-class DRESSFORM_OT_paint_labels(Waiting):
+class DRESSFORM_OT_paint_labels(OnPortrait, Waiting):
     """Draw the label map of this view as an image, and let the portrait be painted from it."""
 
     bl_idname = "dressform.paint_labels"
@@ -44,10 +44,6 @@ class DRESSFORM_OT_paint_labels(Waiting):
 
     _request: Any = None  # a PortraitRender; Blender evaluates annotations, which must exist then
     _uid: int = 0
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return needs_portrait(cls, context)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         ob = portrait_of(context)
@@ -97,7 +93,7 @@ def _open_image(context: bpy.types.Context, image: bpy.types.Image) -> bool:
     return False
 
 
-class DRESSFORM_OT_clear_painted(bpy.types.Operator):
+class DRESSFORM_OT_clear_painted(OnPortrait, bpy.types.Operator):
     """Let the portrait show its own labels again; the painted image stays in the file."""
 
     bl_idname = "dressform.clear_painted"
@@ -106,7 +102,7 @@ class DRESSFORM_OT_clear_painted(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if not needs_portrait(cls, context):
+        if not super().poll(context):
             return False
         if portrait_of(context).dressform_portrait.painted is not None:
             return True

@@ -19,9 +19,9 @@ from ..contract.labels import LABEL_GROUPS
 from ..contract.portraits import PortraitSample
 from ..scene import portrait_edits, portraits
 from . import choices, portrait_pictures, watching
-from .portrait_heads import look_of_choice, other_portraits
-from .portraits import needs_portrait, portrait_of
-from .waiting import Outcome, Waiting, redraw, refuse
+from .portrait_heads import FromPortrait, other_portraits
+from .portraits import OnPortrait, portrait_of
+from .waiting import Outcome, redraw, refuse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,18 +61,18 @@ def choices_for(ob: bpy.types.Object, head: bool) -> choices.Choices[Variations]
     return found if found is not None and (found.what == HEAD) == head else None
 
 
-class DRESSFORM_OT_randomise_styles(bpy.types.Operator):
+class _OnGroup(OnPortrait):
+    """What operators on a group of the active portrait's regions share."""
+
+    group: bpy.props.StringProperty(name="Group", description="Empty: all regions")
+
+
+class DRESSFORM_OT_randomise_styles(_OnGroup, bpy.types.Operator):
     """Give the regions that are not locked styles drawn by chance."""
 
     bl_idname = "dressform.randomise_styles"
     bl_label = "Randomise"
     bl_options = {"REGISTER", "UNDO"}
-
-    group: bpy.props.StringProperty(name="Group", description="Empty: all regions")
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return needs_portrait(cls, context)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         try:
@@ -84,18 +84,12 @@ class DRESSFORM_OT_randomise_styles(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class DRESSFORM_OT_reset_styles(bpy.types.Operator):
+class DRESSFORM_OT_reset_styles(_OnGroup, bpy.types.Operator):
     """Show the package's own styles again."""
 
     bl_idname = "dressform.reset_styles"
     bl_label = "Own Styles"
     bl_options = {"REGISTER", "UNDO"}
-
-    group: bpy.props.StringProperty(name="Group", description="Empty: all regions")
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return needs_portrait(cls, context)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         try:
@@ -105,25 +99,19 @@ class DRESSFORM_OT_reset_styles(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class DRESSFORM_OT_swap_styles(bpy.types.Operator):
+class DRESSFORM_OT_swap_styles(_OnGroup, bpy.types.Operator):
     """Exchange style and second style, so that the other one can be worked on."""
 
     bl_idname = "dressform.swap_styles"
     bl_label = "Swap Styles"
     bl_options = {"REGISTER", "UNDO"}
 
-    group: bpy.props.StringProperty(name="Group", description="Empty: all regions")
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return needs_portrait(cls, context)
-
     def execute(self, context: bpy.types.Context) -> Outcome:
         portrait_edits.swap_styles(portrait_of(context), portrait_edits.labels_of(self.group))
         return {"FINISHED"}
 
 
-class DRESSFORM_OT_more_like_this(bpy.types.Operator):
+class DRESSFORM_OT_more_like_this(OnPortrait, bpy.types.Operator):
     """Show six variations of this head or of these styles; click one to take it."""
 
     bl_idname = "dressform.more_like_this"
@@ -137,10 +125,6 @@ class DRESSFORM_OT_more_like_this(bpy.types.Operator):
         name="Difference", description="How far they lie from this one", min=0.0, max=1.0,
         default=0.35, subtype="FACTOR",
     )  # fmt: skip
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return needs_portrait(cls, context)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         ob = portrait_of(context)
@@ -191,7 +175,7 @@ def _show_when_there(uid: int, what: str, wanted: PortraitSample) -> None:
     watching.watch("More Like This", more_key(uid), work, show)
 
 
-class DRESSFORM_OT_take_choice(bpy.types.Operator):
+class DRESSFORM_OT_take_choice(OnPortrait, bpy.types.Operator):
     """Take this variation; it is kept with the object."""
 
     bl_idname = "dressform.take_choice"
@@ -203,7 +187,7 @@ class DRESSFORM_OT_take_choice(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if not needs_portrait(cls, context):
+        if not super().poll(context):
             return False
         if shelf.of(portrait_of(context)) is not None:
             return True
@@ -232,7 +216,7 @@ class DRESSFORM_OT_take_choice(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class DRESSFORM_OT_copy_styles(Waiting):
+class DRESSFORM_OT_copy_styles(FromPortrait):
     """Copy styles from another portrait of the scene or the library; they are kept here."""
 
     bl_idname = "dressform.copy_styles"
@@ -244,24 +228,8 @@ class DRESSFORM_OT_copy_styles(Waiting):
     group: bpy.props.EnumProperty(name="Regions", items=_GROUPS)
     slot: bpy.props.EnumProperty(name="Into", items=_SLOTS)
 
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return needs_portrait(cls, context)
-
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> Outcome:
         return context.window_manager.invoke_props_dialog(self)  # pyright: ignore[reportReturnType]
-
-    def execute(self, context: bpy.types.Context) -> Outcome:
-        try:
-            self._look, _name = look_of_choice(context, self.source)
-        except DressformError as error:
-            return refuse(self, error)
-        self._uid = portrait_of(context).session_uid
-        return super().execute(context)
-
-    def work(self) -> Callable[[Callable[[], bool]], Any]:
-        look = self._look
-        return lambda stop: portrait_service.itself(watching.server(stop), look)
 
     def finish(self, context: bpy.types.Context, result: Any) -> None:
         ob = watching.object_of(self._uid)

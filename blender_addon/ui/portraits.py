@@ -29,12 +29,15 @@ def portrait_of(context: bpy.types.Context) -> bpy.types.Object:
     return context.object  # pyright: ignore[reportReturnType]
 
 
-def needs_portrait(operator: type[bpy.types.Operator], context: bpy.types.Context) -> bool:
-    """Tell whether a portrait is active; the poll's message says what is missing."""
-    if portraits.is_portrait(context.object):
-        return True
-    operator.poll_message_set("Select a portrait first (Add Portrait makes one)")
-    return False
+class OnPortrait:
+    """What operators on the active portrait share; the poll's message says what is missing."""
+
+    @classmethod
+    def poll(cls: Any, context: bpy.types.Context) -> bool:
+        if portraits.is_portrait(context.object):
+            return True
+        cls.poll_message_set("Select a portrait first (Add Portrait makes one)")
+        return False
 
 
 class DRESSFORM_OT_add_portrait(Waiting):
@@ -71,16 +74,12 @@ class DRESSFORM_OT_add_portrait(Waiting):
             bake_stand_in(ob)
 
 
-class DRESSFORM_OT_bake_portrait(bpy.types.Operator):
+class DRESSFORM_OT_bake_portrait(OnPortrait, bpy.types.Operator):
     """Bake the head as it is at this frame into the stand-in that solid views show."""
 
     bl_idname = "dressform.bake_portrait"
     bl_label = "Update Stand-in"
     bl_options = {"REGISTER"}
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return needs_portrait(cls, context)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         try:
@@ -114,16 +113,12 @@ def bake_stand_in(ob: bpy.types.Object) -> None:
     watching.watch("Bake Head", bake_key(ob), work, show)
 
 
-class DRESSFORM_OT_key_look(bpy.types.Operator):
+class DRESSFORM_OT_key_look(OnPortrait, bpy.types.Operator):
     """Key everything that this portrait's look depends on, at this frame; seeds hold."""
 
     bl_idname = "dressform.key_look"
     bl_label = "Key Look"
     bl_options = {"REGISTER", "UNDO"}
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return needs_portrait(cls, context)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         count = portrait_keys.key_look(portrait_of(context), context.scene.frame_current)

@@ -79,6 +79,14 @@ def needs_person(operator: type[bpy.types.Operator], context: bpy.types.Context)
     return False
 
 
+class OnPerson:
+    """What operators on the active person share."""
+
+    @classmethod
+    def poll(cls: Any, context: bpy.types.Context) -> bool:
+        return needs_person(cls, context)
+
+
 def rig_of(context: bpy.types.Context) -> bpy.types.Object:
     """Return the active person's rig; operators' polls have made sure of it."""
     return person_of(context.object)  # pyright: ignore[reportReturnType]

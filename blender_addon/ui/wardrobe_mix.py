@@ -24,7 +24,7 @@ from ..scene.portrait_edits import SEEDS_SHOWN
 from . import gallery, watching
 from .portrait_heads import Items, keep_items
 from .waiting import Outcome, Waiting, redraw, refuse
-from .wardrobe import fitting_wardrobe, needs_person, rig_of
+from .wardrobe import OnPerson, fitting_wardrobe, rig_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,7 +44,7 @@ def others(_self: Any, context: bpy.types.Context | None) -> Items:
     return keep_items(found or [(SOMEBODY_NEW, "Nobody", "")])
 
 
-class DRESSFORM_OT_mix_person(bpy.types.Operator):
+class DRESSFORM_OT_mix_person(OnPerson, bpy.types.Operator):
     """Let the active person go towards somebody: an avatar, or a person drawn by chance."""
 
     bl_idname = "dressform.mix_person"
@@ -59,7 +59,7 @@ class DRESSFORM_OT_mix_person(bpy.types.Operator):
 
     @classmethod
     def poll(cls, context: bpy.types.Context) -> bool:
-        if not needs_person(cls, context):
+        if not super().poll(context):
             return False
         rig = rig_of(context)
         if fitting_wardrobe(rig) or library.known.like(rig.dressform.avatar):
@@ -79,7 +79,7 @@ class DRESSFORM_OT_mix_person(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class DRESSFORM_OT_unmix_person(bpy.types.Operator):
+class DRESSFORM_OT_unmix_person(OnPerson, bpy.types.Operator):
     """Take somebody out of the mix."""
 
     bl_idname = "dressform.unmix_person"
@@ -87,10 +87,6 @@ class DRESSFORM_OT_unmix_person(bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     index: bpy.props.IntProperty()
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return needs_person(cls, context)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         try:
@@ -100,16 +96,12 @@ class DRESSFORM_OT_unmix_person(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class DRESSFORM_OT_reset_person_look(bpy.types.Operator):
+class DRESSFORM_OT_reset_person_look(OnPerson, bpy.types.Operator):
     """Let the active person look like their avatar again."""
 
     bl_idname = "dressform.reset_person_look"
     bl_label = "Own Look"
     bl_options = {"REGISTER", "UNDO"}
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return needs_person(cls, context)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         worn_looks.wear(rig_of(context), None)
@@ -117,16 +109,12 @@ class DRESSFORM_OT_reset_person_look(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class DRESSFORM_OT_key_person_look(bpy.types.Operator):
+class DRESSFORM_OT_key_person_look(OnPerson, bpy.types.Operator):
     """Key everything that this person's look depends on, at this frame; seeds hold."""
 
     bl_idname = "dressform.key_person_look"
     bl_label = "Key Look"
     bl_options = {"REGISTER", "UNDO"}
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return needs_person(cls, context)
 
     def execute(self, context: bpy.types.Context) -> Outcome:
         frame = context.scene.frame_current
@@ -136,7 +124,7 @@ class DRESSFORM_OT_key_person_look(bpy.types.Operator):
         return {"FINISHED"}
 
 
-class DRESSFORM_OT_save_person(Waiting):
+class DRESSFORM_OT_save_person(OnPerson, Waiting):
     """Keep the active person, as they look and are shaped at this frame, as an avatar."""
 
     bl_idname = "dressform.save_person"
@@ -149,10 +137,6 @@ class DRESSFORM_OT_save_person(Waiting):
     replace: bpy.props.BoolProperty(
         name="Replace", description="An avatar of this name", options={"SKIP_SAVE"}
     )
-
-    @classmethod
-    def poll(cls, context: bpy.types.Context) -> bool:
-        return needs_person(cls, context)
 
     def invoke(self, context: bpy.types.Context, _event: bpy.types.Event) -> Outcome:
         self.name = self.name or rig_of(context).name
