@@ -102,20 +102,33 @@ def whole_picture(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     return whole
 
 
-def progress_icon(preview: NDArray[np.uint8] | None) -> int:
-    """Return the icon of the last picture of an avatar in the making; 0 when there is none yet.
+def progress_icons(preview: NDArray[np.uint8] | None) -> list[int]:
+    """Return the icons of the last picture of somebody in the making; none when there is none yet.
+
+    A picture of two squares, what was given and what was made of it, has an icon for each: side by
+    side they fill a panel.
 
     Args:
         preview: (H, W, 3) sRGB; the same array again is not looked at again.
     """
     global _shown_preview  # noqa: PLW0603 - belongs to the preview collection
     if _icons is None or preview is None:
-        return 0
+        return []
+    pictures = _squares(preview)
+    names = [f"{_PROGRESS} {number}" for number in range(len(pictures))]
     if preview is not _shown_preview:
         _shown_preview = preview
-        _icons.pop(_PROGRESS, None)
-        _set_pixels(_icons.new(_PROGRESS), whole_picture(preview))
-    return _icons[_PROGRESS].icon_id
+        for name, picture in zip(names, pictures, strict=True):
+            _icons.pop(name, None)
+            _set_pixels(_icons.new(name), whole_picture(picture))
+    return [_icons[name].icon_id for name in names]
+
+
+def _squares(picture: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    height, width = picture.shape[:2]
+    if height == 2 * width:
+        return [picture[:width], picture[width:]]
+    return [picture[:, :height], picture[:, height:]] if width == 2 * height else [picture]
 
 
 def _icon(key: str, preview: NDArray[np.float32] | None) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import error_log
@@ -11,7 +12,7 @@ from . import gallery, watching
 from .sidebar import paragraph
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ..asking import Server
 
@@ -25,10 +26,14 @@ class Making:
         place: what is being done ("From Photo"), for the error log.
         key: of the job (`watching`).
         cancel: id of the operator that gives it up.
+        words: what its stages are called in the panel, by the server's names.
     """
 
-    def __init__(self, place: str, key: str, cancel: str) -> None:
+    def __init__(
+        self, place: str, key: str, cancel: str, words: Mapping[str, str] | None = None
+    ) -> None:
         self._place, self._key, self._cancel = place, key, cancel
+        self._words = words or {}
         self._name = ""
         self._progress = FitProgress()
         self._began = 0.0
@@ -74,10 +79,13 @@ class Making:
         box = layout.box()
         box.label(text=self._name, icon="IMAGE_DATA")
         box.progress(factor=progress.share, text=f"{progress.share:.0%}")
-        box.label(text=progress.text)
-        icon = gallery.progress_icon(progress.preview)
-        if icon:
-            box.template_icon(icon_value=icon, scale=7.0)
+        box.label(
+            text=replace(progress, stage=self._words.get(progress.stage, progress.stage)).text
+        )
+        icons = gallery.progress_icons(progress.preview)
+        row = box.row(align=True)
+        for icon in icons:
+            row.template_icon(icon_value=icon, scale=5.5 if len(icons) > 1 else 10.0)
         box.operator(self._cancel, icon="X")
 
     def draw_outcome(self, layout: Any) -> None:

@@ -28,7 +28,20 @@ if TYPE_CHECKING:
     from ..asking import FitProgress, Server
     from ..wardrobe_service import Fitted
 
-making = photos.Making("Person From Photo", "person from photo", "dressform.cancel_person_photo")
+STAGE_WORDS = {
+    "Body": "Finding the person",
+    "Encoder": "First guess",
+    "W": "1 of 4: likeness",
+    "Generator": "2 of 4: finer likeness",
+    "Noise": "3 of 4: fine grain",
+    "Texture": "4 of 4: colors of the photograph",
+    "Writing": "Saving",
+}
+"""What the stages of a fit (docs/fit.md) do, in an artist's words."""
+
+making = photos.Making(
+    "Person From Photo", "person from photo", "dressform.cancel_person_photo", STAGE_WORDS
+)
 
 
 class DRESSFORM_OT_person_from_photo(photo_options.PhotoOptions, bpy.types.Operator):

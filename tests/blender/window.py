@@ -152,6 +152,9 @@ def redress():
 
 
 def show_wardrobe():
+    """Show person and panel: bones and the camera's frame would cover them."""
+    overlay = view()[2].overlay
+    overlay.show_bones = overlay.show_extras = False
     scroll_to(24)
     return True
 

@@ -18,8 +18,8 @@ from window_base import (
     view,
 )
 
-EFFORT = 0.15
-"""A sixth of the stages' steps: about twenty seconds of one core."""
+EFFORT = 0.1
+"""A tenth of the stages' steps: about ten seconds of one core."""
 
 PHOTO = HERE / "person.png"
 AVATAR = "avatar-person"
@@ -50,14 +50,14 @@ def begin_fit():
 def _watch_panel():
     """Note each picture that the panel draws, with the words above it."""
     gallery = part("ui.gallery")
-    draw = gallery.progress_icon
+    draw = gallery.progress_icons
 
     def noted(preview):
         if preview is not None:
             seen["pictures"].setdefault(making()._progress.stage, preview.tobytes())
         return draw(preview)
 
-    gallery.progress_icon = noted
+    gallery.progress_icons = noted
 
 
 def look_around():
