@@ -12,6 +12,7 @@ import torch
 from blender_addon.contract.errors import BadParameter, NoFaceFound
 from blender_addon.contract.labels import Label, labels_to_colors
 from blender_addon.contract.portraits import FIT_STAGES
+from models import sof_fit
 from models.label_agreement import Confusion
 from models.portrait_fit import PortraitFitSettings, _places, fit_portrait, iterate_portrait_fit
 from models.portrait_square import choose_square
@@ -37,6 +38,15 @@ from .toy_portraits import PAINTER, toy_painter
 SHORT = PortraitFitSettings(
     shape=FitSettings(steps=30, rays=256), styles=StyleFitSettings(steps=6, perceptual=0.1)
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_directions():
+    """Search the camera in few directions: that the search finds it is test_sof_fit.py's."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(sof_fit, "SEARCH_AZIMUTHS", (-0.3, 0.0, 0.3))
+        patched.setattr(sof_fit, "SEARCH_ELEVATIONS", (0.0,))
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from models.sof import Sof, SofConfig
 from models.sof_field import Hypernetwork, describe
 from models.sof_package import load_sof, write_sof
 from models.sof_render import EVERY_PIXEL, Shortcuts, SofRenderer, _Grid, plain_label_map
-from tests.training.toy_sof import toy_sof, trained_toy
+from tests.training.toy_sof import trained_toy
 
 
 def camera(azimuth: float = 0.4, size: int = 64, distance: float = 1.2):
@@ -272,7 +272,3 @@ def test_a_package_gives_the_same_head_back(tmp_path):
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     with pytest.raises(PackageDamaged):
         load_sof(folder)
-
-
-def test_the_toy_was_trained_on_toys():
-    assert len(toy_sof()[2]) == 180

@@ -10,7 +10,6 @@ from PIL import Image
 
 from blender_addon.contract.errors import TrainingError
 from models import regions
-from models.dresser import DresserConfig
 from training.ablation import PAPER_TERMS, train_ablations, variants
 from training.comparison import CELL, VIEWS, frames_to_compare
 from training.dressing_data import People
@@ -23,11 +22,10 @@ from training.dressing_recipe import (
 from training.dressing_training import DressingTraining
 from training.losses import DressingWeights
 
-from .toy_people import write_toy_capture
+from .toy_people import LIGHT_DRESSER, write_toy_capture
 
 SETTINGS = {
-    # The lightest encoder: the time would go into 14 million weights that nothing here asks for.
-    "architecture": DresserConfig(encoder="tu-tf_mobilenetv3_small_minimal_100"),
+    "architecture": LIGHT_DRESSER,
     # Large enough for head and hand to be seen.
     "data": DressingData(size=96, batch=1, people_per_batch=1),
     "optimiser": DressingOptimiser(warm_start=0, texture_size=32, average_every=1),

@@ -11,7 +11,7 @@ import torch
 
 from blender_addon.contract.errors import TrainingError
 from models.discriminators import PatchDiscriminatorConfig
-from models.dresser import Dressed
+from models.dresser import Dressed, DresserConfig
 from models.regions import HEAD, LEFT_HAND, RIGHT_HAND, find_squares
 from training.adversaries import Adversaries, DressingAdversaries
 from training.dressing_data import People, cut_batch, load_frames, whole_window
@@ -31,7 +31,7 @@ from training.losses import (
     composite_premultiplied,
 )
 
-from .toy_people import write_toy_capture
+from .toy_people import LIGHT_DRESSER, write_toy_capture
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,6 +40,7 @@ SMALL = PatchDiscriminatorConfig(width=8, layers=2)
 SETTINGS = DressingAdversaries(full=SMALL, regions=SMALL, head_size=32, hands_size=32)
 WEIGHTS = DressingWeights(adversarial=0.2, adversarial_head=0.2, adversarial_hands=0.2)
 QUICK = DressingRecipe(
+    architecture=LIGHT_DRESSER,
     data=DressingData(size=64, batch=2, people_per_batch=2),
     weights=WEIGHTS,
     optimiser=DressingOptimiser(
@@ -207,6 +208,7 @@ def measured(run: DressingTraining, person: int = 0) -> float:
 def test_phase_1_with_adversaries_then_phase_2_learn_what_can_be_measured(toys, tmp_path):
     recipe = replace(
         QUICK,
+        architecture=DresserConfig(),
         schedule=DressingSchedule(steps=70, warm_up=3, freeze_statistics=0.6),
         adversaries=replace(SETTINGS, start=0.4),
     )

@@ -16,13 +16,14 @@ from training.captures import Capture
 from training.checkpoint import CHECKPOINT_FILE, load_checkpoint
 from training.curve import curve_figures, curve_table, evaluate_curve, read_recipe, split_for_curve
 
-from .toy_people import write_toy_capture
+from .toy_people import LIGHT_DRESSER, write_toy_capture
 
-TINY = """
-data: {size: 64, batch: 1, people_per_batch: 1}
-weights: {adversarial: 0, adversarial_head: 0, adversarial_hands: 0}
-optimiser: {trainable: delta, texture_size: 64, warm_start: 2}
-schedule: {minutes: 30, warm_up: 1, freeze_statistics: 0}
+TINY = f"""
+architecture: {json.dumps(LIGHT_DRESSER.to_plain())}
+data: {{size: 64, batch: 1, people_per_batch: 1}}
+weights: {{adversarial: 0, adversarial_head: 0, adversarial_hands: 0}}
+optimiser: {{trainable: delta, texture_size: 64, warm_start: 2}}
+schedule: {{minutes: 30, warm_up: 1, freeze_statistics: 0}}
 perceptual_stages: [0, 1]
 """
 
@@ -45,7 +46,7 @@ def capture(library, tmp_path_factory) -> Capture:
 
 
 def write_dresser(library: Path, frames=()) -> None:
-    dresser = Dresser()
+    dresser = Dresser(LIGHT_DRESSER)
     manifest = Manifest(
         kind="dresser",
         id="dresser-toys",

@@ -40,13 +40,12 @@ from training.dressing_training import DressingTraining
 from training.image_metrics import psnr
 from training.losses import NEUTRAL_GREY, composite, composite_premultiplied
 
-from .toy_people import write_toy_capture
+from .toy_people import LIGHT_DRESSER, write_toy_capture
 
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 
-# The lightest encoder: nothing here asks for resnet18's 14 million weights.
 QUICK = DressingRecipe(
-    architecture=DresserConfig(encoder="tu-tf_mobilenetv3_small_minimal_100"),
+    architecture=LIGHT_DRESSER,
     data=DressingData(size=64, batch=2, people_per_batch=2),
     optimiser=DressingOptimiser(
         warm_start=4, average=0.9, average_every=2, texture_size=64, dresser_rate=2e-3

@@ -16,6 +16,7 @@ from blender_addon.contract.operations import PosedBody
 from blender_addon.contract.pose import rotation_from_axis_angle
 from models.body import Body, load_body, skin
 from models.body_package import pack
+from models.dresser import DresserConfig
 from models.package import Manifest, write_package
 from models.raster import interpolate, rasterize
 from training.captures import CaptureFrame, CaptureWriter
@@ -23,6 +24,11 @@ from training.captures import CaptureFrame, CaptureWriter
 BODY_ID = "body-toy"
 COAT = 0.05
 """Metres by which the coat stands off the body."""
+
+LIGHT_DRESSER = DresserConfig(
+    encoder="tu-tf_mobilenetv3_small_minimal_100", depth=3, decoder=(12, 8, 8)
+)
+"""For trainings of which nothing asks for resnet18's 14 million weights."""
 
 
 def write_toy_body(library: Path) -> Path:
