@@ -39,6 +39,7 @@ from models.body_fit_terms import (
 from models.body_prior import hands_at_ease, pose_prior
 from models.pose_landmarks import LANDMARK_INDEX, landmark_points
 from models.rotations import rotations
+from models.steps import finish
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -121,12 +122,7 @@ class BodyFit:
 
 def fit_body(view: PersonView, body: Body, recipe: BodyFitRecipe | None = None) -> BodyFit:
     """Fit a body; see `iterate_fit_body`."""
-    steps = iterate_fit_body(view, body, recipe)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    return finish(iterate_fit_body(view, body, recipe))
 
 
 def iterate_fit_body(

@@ -27,6 +27,7 @@ from models.crop import MAX_SIZE
 from models.inversion import FitPhoto, fit_avatar
 from models.inversion_recipe import CPU_FIT, FitRecipe, with_effort
 from models.person_photo import iterate_person
+from models.steps import retold
 from models.turns import layer_turns, no_turn, spaced
 from models.wardrobe_package import save_wardrobe_avatar
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from blender_addon.contract.wardrobe import AvatarFit, FitStage
     from models.body import Body
     from models.dresser import Dresser
-    from models.inversion import FittedAvatar
+    from models.inversion import FitProgress, FittedAvatar
     from models.package import Manifest
     from models.person_photo import PersonView
     from models.turns import Turn
@@ -140,15 +141,14 @@ def iterate_person_fit(
         stop=enough,
         turn=turn,
     )
-    while True:
-        try:
-            told = next(steps)
-        except StopIteration as end:
-            fitted: FittedAvatar = end.value
-            bodies = zip(fitted.bodies, (photo.camera for photo in photos), strict=True)
-            return FittedPerson(fitted, tuple(bodies))
+
+    def say(told: FitProgress) -> PersonFitStep:
         share = _BODY_SHARE + (0.98 - _BODY_SHARE) * told.share
-        yield PersonFitStep(told.stage, share, told.losses.get("distance"), told.preview)
+        return PersonFitStep(told.stage, share, told.losses.get("distance"), told.preview)
+
+    fitted = yield from retold(steps, say)
+    bodies = zip(fitted.bodies, (photo.camera for photo in photos), strict=True)
+    return FittedPerson(fitted, tuple(bodies))
 
 
 def save_person(
@@ -252,25 +252,18 @@ def _photo(
 def _seen(
     image: NDArray[np.uint8], person: int | None, share: float
 ) -> Generator[PersonFitStep, None, PersonView]:
-    steps = iterate_person(image, person)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
-        yield PersonFitStep("body", share)
+    told = PersonFitStep("body", share)
+    return (yield from retold(iterate_person(image, person), lambda _: told))
 
 
 def _placed(
     view: PersonView, body: Body, focal: float | None, first: float, share: float
 ) -> Generator[PersonFitStep, None, tuple[PosedBody, Camera]]:
     steps = iterate_fit_body(view, body, BodyFitRecipe(focal=focal))
-    while True:
-        try:
-            told = next(steps)
-        except StopIteration as end:
-            return end.value.body, end.value.camera
-        yield PersonFitStep("body", first + share * (0.3 + 0.7 * told.share))
+    fit = yield from retold(
+        steps, lambda told: PersonFitStep("body", first + share * (0.3 + 0.7 * told.share))
+    )
+    return fit.body, fit.camera
 
 
 def _on_cpu(body: Body) -> Body:

@@ -33,6 +33,7 @@ from blender_addon.contract.errors import (
 from models import person_perception
 from models.person_perception import PROTOCOL
 from models.pose_landmarks import LANDMARK_INDEX, LANDMARK_NAMES
+from models.steps import finish
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -133,12 +134,7 @@ def perceive_person(
     image: NDArray[np.uint8], person: int | None = None, timeout: float = TIMEOUT
 ) -> PersonView:
     """See the person in an image; see `iterate_person`."""
-    steps = iterate_person(image, person, timeout)
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
+    return finish(iterate_person(image, person, timeout))
 
 
 def iterate_person(

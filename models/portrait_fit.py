@@ -27,6 +27,7 @@ from models.portrait_paint import FINER, coarser
 from models.portrait_parser import SIZE, iterate_parse
 from models.portrait_square import choose_square
 from models.sof_fit import FitSettings, FitView, iterate_fit, iterate_search
+from models.steps import finish
 from models.style_fit import (
     StyleFitSettings,
     StyleTarget,
@@ -137,12 +138,9 @@ def fit_portrait(
     settings: PortraitFitSettings | None = None,
 ) -> FittedPortrait:
     """Fit a photograph; see `iterate_portrait_fit`."""
-    fit = iterate_portrait_fit(renderer, space, painter, image, parser, labels, focal, settings)
-    while True:
-        try:
-            next(fit)
-        except StopIteration as end:
-            return end.value
+    return finish(
+        iterate_portrait_fit(renderer, space, painter, image, parser, labels, focal, settings)
+    )
 
 
 def iterate_portrait_fit(

@@ -4,39 +4,23 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
 from models.person_photo import Photograph, read_photograph
+from models.steps import finish, retold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from numpy.typing import NDArray
 
+    from models.steps import FitStep
+
 ASTRONAUT = "astronaut"
 
 Result = TypeVar("Result")
-
-
-class Step(Protocol):
-    """How far a fit is."""
-
-    @property
-    def stage(self) -> str:
-        """What is being fitted."""
-        ...
-
-    @property
-    def share(self) -> float:
-        """How much of the whole fit is done, 0…1."""
-        ...
-
-    @property
-    def preview(self) -> NDArray[np.uint8] | None:
-        """What has been found so far, as a picture; None when it has not changed."""
-        ...
 
 
 def named_photograph(photo: str) -> Photograph:
@@ -56,7 +40,7 @@ def named_photograph(photo: str) -> Photograph:
 
 
 def finish_fit(
-    fit: Generator[Step, None, Result], show: Callable[[str, NDArray[np.uint8]], None]
+    fit: Generator[FitStep, None, Result], show: Callable[[str, NDArray[np.uint8]], None]
 ) -> Result:
     """Run a fit to its end with a bar.
 
@@ -67,12 +51,11 @@ def finish_fit(
     from tqdm import tqdm
 
     with tqdm(total=100, unit="%", disable=not sys.stderr.isatty()) as bar:
-        while True:
-            try:
-                step = next(fit)
-            except StopIteration as end:
-                return end.value
+
+        def tell(step: FitStep) -> None:
             bar.set_description(step.stage)
             bar.update(100.0 * step.share - bar.n)
             if step.preview is not None:
                 show(step.stage, step.preview)
+
+        return finish(retold(fit, tell))

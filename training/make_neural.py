@@ -19,6 +19,7 @@ from blender_addon.contract.avatar_train import AVATAR_PREFIX
 from blender_addon.contract.errors import TrainingError
 from models.dresser import DresserConfig
 from models.package import find_package, list_packages, read_manifest
+from models.steps import retold
 from training.beside import beside
 from training.captures import Capture
 from training.dressing_data import cut_batch, whole_window
@@ -180,15 +181,7 @@ def _telling(
     turns: Generator[None, None, Any], progress: Progress
 ) -> Generator[Progress, None, Any]:
     """Say the same at every turn of `turns`; return what it returns."""
-    try:
-        while True:
-            try:
-                next(turns)
-            except StopIteration as end:
-                return end.value
-            yield progress
-    finally:
-        turns.close()
+    return (yield from retold(turns, lambda _: progress))
 
 
 def _prepared(work: MakeNeural) -> DressingTraining:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from blender_addon.contract.errors import UnknownModel
 from blender_addon.contract.wardrobe import AVATAR_FIT, FIT_STAGES
 from blender_addon.contract.wardrobe_requests import parse_avatar_fit
 from models.look_packages import WARDROBE_KIND
 from server.fit_files import with_fits_read
+from server.fit_progress import tell_fit
 from server.handlers.avatar import loaded_avatar, loaded_looks
 from server.operation import Answer, Context, Operation, Progress
 from server.own_packages import made_before, request_digest
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LICENCE = "as the photographs'"
-_TELLING = 0.05
-"""Share of the work after which the time that is left can be told."""
 
 
 def fit(context: Context, request: Request) -> Generator[Progress, None, Answer]:
@@ -74,23 +72,12 @@ def _fitted(
     from models.person_fit import iterate_person_fit
 
     steps = iterate_person_fit(networks, asked, turn=context.turn)
-    started = time.monotonic()
-    try:
-        while True:
-            try:
-                told = next(steps)
-            except StopIteration as end:
-                return end.value
-            params: dict[str, Any] = {"stage": told.stage, "share": round(told.share, 4)}
-            if told.share > _TELLING:
-                gone = time.monotonic() - started
-                params["seconds_left"] = round(gone * (1.0 - told.share) / told.share, 1)
-            if told.distance is not None:
-                params["distance"] = round(told.distance, 5)
-            arrays = {} if told.preview is None else {"preview": told.preview}
-            yield Progress(params=params, arrays=arrays)
-    finally:
-        steps.close()  # ends the process that looks at a photograph
+    return (
+        yield from tell_fit(
+            steps,
+            lambda step: {} if step.distance is None else {"distance": round(step.distance, 5)},
+        )
+    )
 
 
 def _answer(context: Context, avatar: str, notes: list[str]) -> Answer:

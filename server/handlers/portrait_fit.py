@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import numpy as np
 from blender_addon.contract.errors import PackageDamaged
 from blender_addon.contract.portrait_requests import parse_portrait_fit
 from blender_addon.contract.portraits import FIT_STAGES, PORTRAIT_FIT
+from server.fit_progress import tell_fit
 from server.handlers.portrait import loaded_parser, loaded_portrait
 from server.operation import Answer, Context, Operation, Progress
 from server.own_packages import made_before, request_digest
@@ -24,13 +24,11 @@ if TYPE_CHECKING:
     from blender_addon.contract.portraits import PortraitFit
     from blender_addon.contract.wire import Request
     from models.portrait import PortraitRenderer
-    from models.portrait_fit import FittedPortrait, PortraitFitStep
+    from models.portrait_fit import FittedPortrait
 
 log = logging.getLogger(__name__)
 
 LICENCE = "as the photograph's"
-_TELLING = 0.05
-"""Share of the work after which the time that is left can be told."""
 
 
 def fit(context: Context, request: Request) -> Generator[Progress, None, Answer]:
@@ -71,20 +69,7 @@ def _fitted(
         asked.labels,
         asked.focal,
     )
-    started = time.monotonic()
-    while True:
-        try:
-            told = next(steps)
-        except StopIteration as end:
-            return end.value
-        yield _progress(told, time.monotonic() - started)
-
-
-def _progress(told: PortraitFitStep, seconds: float) -> Progress:
-    params: dict[str, Any] = {"stage": told.stage, "share": round(told.share, 4)}
-    if told.share > _TELLING:
-        params["seconds_left"] = round(seconds * (1.0 - told.share) / told.share, 1)
-    return Progress(params=params, arrays={} if told.preview is None else {"preview": told.preview})
+    return (yield from tell_fit(steps))
 
 
 def _write(

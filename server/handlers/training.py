@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from blender_addon.contract.avatar_train import AVATAR_TRAIN, AvatarTrain, parse_avatar_train
 from blender_addon.contract.errors import Busy
+from models.steps import retold
 from server.operation import Answer, Context, Operation, Progress
 from server.own_packages import made_before
 from server.processes import process_alive
@@ -109,12 +110,10 @@ def _made(
 
 
 def _silently(turns: Generator[None, None, Any]) -> Generator[Progress, None, Any]:
-    while True:
-        try:
-            next(turns)
-        except StopIteration as end:
-            return end.value
-        yield Progress(params={"stage": "preparing", "share": 0.0, "step": 0})
+    def tell(_: None) -> Progress:
+        return Progress(params={"stage": "preparing", "share": 0.0, "step": 0})
+
+    return (yield from retold(turns, tell))
 
 
 def _recipe(context: Context, asked: AvatarTrain) -> DressingRecipe:

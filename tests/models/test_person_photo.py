@@ -27,16 +27,9 @@ from models.person_photo import (
     read_photograph,
 )
 from models.pose_landmarks import LANDMARK_INDEX
+from models.steps import finish
 
 IMAGE = np.zeros((40, 60, 3), np.uint8)
-
-
-def ended(steps):
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            return end.value
 
 
 @pytest.fixture
@@ -173,7 +166,7 @@ def test_two_people_side_by_side_are_both_seen():
     photo_python()  # `scripts/test.py` makes it
     one = data.astronaut()
     image = np.concatenate([one, one[:, ::-1]], axis=1)[::2, ::2]
-    people = ended(iterate_people(image))
+    people = finish(iterate_people(image))
     assert len(people) == 2
     left, right = people
     # Her nose, in the halved picture and mirrored in the other one.
