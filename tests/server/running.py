@@ -41,6 +41,20 @@ def start_server(folder: Path, *options: str, library: Path | None = None) -> Lo
     )
 
 
+def start_product(
+    home: Path, library: Path, *options: str, endpoint: str = "tcp://127.0.0.1:0"
+) -> LocalServer:
+    """Start a server with the product's own handlers; what it writes stays in `home`."""
+    return LocalServer.start(
+        COMMAND,
+        endpoint=endpoint,
+        log=home / "server.log",
+        library=library,
+        cwd=ROOT,
+        options=("--device", "cpu", "--user-library", str(home / "own" / "library"), *options),
+    )
+
+
 def health(client: Client) -> dict[str, Any]:
     return client.call(operations.HEALTH, timeout=10).params
 

@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import signal
-import sys
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -37,20 +36,21 @@ from blender_addon.contract.errors import (
     UnknownCapture,
 )
 from blender_addon.contract.wire import Request
-from blender_addon.local_server import LocalServer
 from blender_addon.upload import CaptureOnDisk, send_capture
 from server.handlers import capture as handler
 from server.library import Library
 from server.operation import Context
 from server.storage import Storage
 from server.uploads import KEPT_SECONDS, UPLOADS_FOLDER, Uploads, capture_folder
-from tests.server.running import ROOT, until
+from tests.server.running import start_product, until
 from tests.training.toy_people import write_toy_body, write_toy_capture
 from training.captures import Capture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from blender_addon.local_server import LocalServer
 
 
 @pytest.fixture(scope="module")
@@ -100,14 +100,7 @@ def request(asked: OpenUpload | AddFrames | CloseUpload, **changes) -> Request:
 
 
 def start(tmp_path: Path, *options: str, endpoint: str = "tcp://127.0.0.1:0") -> LocalServer:
-    return LocalServer.start(
-        [sys.executable, "-m", "scripts.cli", "serve"],
-        endpoint=endpoint,
-        log=tmp_path / "server.log",
-        library=tmp_path / "none",
-        cwd=ROOT,
-        options=("--user-library", str(tmp_path / "own" / "library"), *options),
-    )
+    return start_product(tmp_path, tmp_path / "none", *options, endpoint=endpoint)
 
 
 @pytest.fixture

@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
 
 from blender_addon.client import Client
 from blender_addon.contract import operations as ops
@@ -35,7 +33,6 @@ from blender_addon.contract.portraits import (
     Source,
 )
 from blender_addon.contract.wire import Request
-from blender_addon.local_server import LocalServer
 from models import portrait_fit as fitting
 from models.baked_head import BakedHead
 from models.head_crop import HeadCrop
@@ -47,22 +44,16 @@ from server.library import Library
 from server.operation import Answer, Context
 from server.storage import Storage
 from tests.models.toy_portraits import CODE, HEADS, PORTRAIT, STYLE, a_render, write_toy_library
-from tests.server.running import ROOT, running, until, worker_pid
+from tests.server.running import running, start_product, until, worker_pid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from blender_addon.local_server import LocalServer
+
 LOOK = PortraitLook(portrait=PORTRAIT)
 IMAGE = np.zeros((48, 40, 3), np.uint8)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -240,21 +231,11 @@ def server(library, tmp_path_factory) -> Iterator[LocalServer]:
     home = tmp_path_factory.mktemp("server")
     shown = home / "library"
     shutil.copytree(library, shown)
-    command = [sys.executable, "-m", "scripts.cli", "serve"]
-    started = LocalServer.start(
-        command, log=home / "server.log", library=shown, cwd=ROOT,
-        options=("--device", "cpu", "--user-library", str(home / "own")),
-    )  # fmt: skip
+    started = start_product(home, shown)
     with Client(started.endpoint) as client:
         worker_pid(client)
     yield started
     started.stop()
-
-
-@pytest.fixture
-def client(server) -> Iterator[Client]:
-    with Client(server.endpoint) as connected:
-        yield connected
 
 
 def test_a_render_through_a_server_is_that_of_the_renderer_and_survives_its_worker(

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
 
 from blender_addon.client import Client
 from blender_addon.contract import operations as ops
@@ -17,7 +15,6 @@ from blender_addon.contract import wardrobe
 from blender_addon.contract.avatar_look import OWN, AvatarLook, LookSource, redressed, seeded
 from blender_addon.contract.errors import BadParameter, UnknownModel
 from blender_addon.contract.wire import Request
-from blender_addon.local_server import LocalServer
 from models.package import load_arrays, read_manifest, write_package
 from server.handlers import avatar as avatar_handlers
 from server.handlers import library as library_handlers
@@ -26,11 +23,13 @@ from server.library import Library
 from server.operation import Answer, Context
 from server.storage import Storage
 from tests.models.toy_wardrobe import DRESSER, WARDROBE, write_toy_avatar, write_toy_wardrobe
-from tests.server.running import ROOT, frame, running, until, worker_pid
+from tests.server.running import frame, running, start_product, until, worker_pid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from blender_addon.local_server import LocalServer
 
 ADA, BO, CY = "avatar-ada", "avatar-bo", "avatar-cy"
 SEVEN = LookSource(seed=7)
@@ -38,14 +37,6 @@ OPERATIONS = (
     wardrobe.AVATAR_SAMPLE, wardrobe.AVATAR_BLEND, wardrobe.AVATAR_REDRESS, wardrobe.AVATAR_SAVE,
     wardrobe.AVATAR_FIT,
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -222,22 +213,11 @@ def a_fit(**changes) -> wardrobe.AvatarFit:
 
 @pytest.fixture(scope="module")
 def server(library, tmp_path_factory) -> Iterator[LocalServer]:
-    home = tmp_path_factory.mktemp("server")
-    command = [sys.executable, "-m", "scripts.cli", "serve"]
-    started = LocalServer.start(
-        command, log=home / "server.log", library=library, cwd=ROOT,
-        options=("--device", "cpu", "--user-library", str(home / "own" / "library")),
-    )  # fmt: skip
+    started = start_product(tmp_path_factory.mktemp("server"), library)
     with Client(started.endpoint) as client:
         worker_pid(client)
     yield started
     started.stop()
-
-
-@pytest.fixture
-def client(server) -> Iterator[Client]:
-    with Client(server.endpoint) as connected:
-        yield connected
 
 
 def test_a_look_through_a_server_comes_from_its_cache(client, context):
@@ -306,16 +286,20 @@ def test_a_fit_shows_its_stages_and_becomes_an_avatar(client):
         client.call(wardrobe.AVATAR_FIT, *other.to_wire(), timeout=280)
 
 
-def test_a_fit_that_is_cancelled_leaves_nothing_behind(client):
-    asked = a_fit(name="Jo", effort=4.0)
+@pytest.mark.parametrize("stage", ["encoder", *wardrobe.OPTIMISED])
+def test_a_fit_lets_frames_through_and_is_cancelled_at_once(client, stage):
+    asked = a_fit(name="Jo", effort=4.0, stages=(stage,) if stage != "encoder" else ("w",))
     request = client.submit(wardrobe.AVATAR_FIT, *asked.to_wire(), timeout=280)
     stages: set[str] = set()
     end = time.monotonic() + 200
-    while "w" not in stages:
+    while stage not in stages:
         assert time.monotonic() < end, "the fit does not go on"
         stages |= {reply.params.get("stage", "") for reply in client.pump()}
         time.sleep(0.01)
+    shown = client.call(ops.AVATAR_RENDER, *frame(9, avatar=ADA, size=40).to_wire(), timeout=250)
+    assert shown.arrays["rgba"].any()
+    assert running(client) == 1, "the fit goes on"
     client.cancel(request)
-    until(lambda: not running(client), 10)
+    until(lambda: not running(client), 3.0)
     listed = client.call(ops.LIBRARY_LIST, timeout=60).params["models"]
     assert "avatar-jo" not in {row["id"] for row in listed}
