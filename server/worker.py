@@ -54,9 +54,9 @@ log = logging.getLogger("server.worker")
 
 _PROGRESS_SECONDS = 0.1
 
-_LONGEST_SHARE = 0.3
-"""Seconds, at most, that a long job goes on after renders before the next of them: as long as they
-took, so that neither starves the other."""
+_SHARE, _LONGEST_SHARE = 0.5, 0.3
+"""How long a long job goes on after renders before the next of them: times what they took, and
+seconds at most. So neither starves the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +96,7 @@ class _LongJob:
     work: _Work
     steps: Generator[Progress, None, Answer]
     reported: float = 0.0
+    stage: object = None
     renders_from: float = 0.0
     cancelled: bool = False
 
@@ -159,7 +160,7 @@ class Worker:
             self._serving = False
         if job is not None:
             ended = time.monotonic()
-            job.renders_from = ended + min(ended - started, _LONGEST_SHARE)
+            job.renders_from = ended + min(_SHARE * (ended - started), _LONGEST_SHARE)
 
     def _receive(self) -> None:
         """Take all messages that are there; wait for one when there is nothing to do."""
@@ -231,9 +232,10 @@ class Worker:
             self._long = None
             self._send_error(job.work.number, job.work.request.id, _typed(error))
         else:
-            now = time.monotonic()
-            if progress.arrays or now - job.reported >= _PROGRESS_SECONDS:
-                job.reported = now
+            now, stage = time.monotonic(), progress.params.get("stage")
+            news = bool(progress.arrays) or stage != job.stage
+            if news or now - job.reported >= _PROGRESS_SECONDS:
+                job.reported, job.stage = now, stage
                 reply = Reply(
                     id=job.work.request.id,
                     kind="progress",

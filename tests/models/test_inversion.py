@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections import Counter
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -12,8 +14,9 @@ import torch
 import yaml
 
 from blender_addon.contract.camera import look_at
-from blender_addon.contract.errors import BadParameter
+from blender_addon.contract.errors import BadParameter, Cancelled
 from blender_addon.contract.operations import PosedBody
+from models import turns
 from models.avatar import AvatarRenderer
 from models.dresser_package import load_dresser
 from models.inversion import FitPhoto, fit_avatar
@@ -29,6 +32,8 @@ from models.wardrobe_package import load_wardrobe
 from tests.models.toy_wardrobe import DRESSER, WARDROBE, toy_body, write_toy_wardrobe
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from blender_addon.contract.wardrobe import FitStage
     from models.body import Body
     from models.dresser import Dresser
@@ -142,6 +147,54 @@ def test_terms_are_computed_where_they_have_a_weight(toy: Toy) -> None:
             first = next(step for step in steps if step.stage == stage)
             wanted = {term for term in TERMS if getattr(weights, term)}
             assert set(first.losses) - {"loss"} == wanted
+
+
+def _callers() -> Iterator[str]:
+    """Name the functions that are running, inner first."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        yield frame.f_code.co_name
+        frame = frame.f_back
+
+
+def test_turns_within_steps_change_nothing_and_can_end_a_fit(
+    toy: Toy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "LEAST_SECONDS", 0.0)
+    recipe, stages = with_effort(SMALL, 0.001), ("generator", "texture")
+    alone, _ = toy.fit(recipe, stages)
+    renderer = AvatarRenderer(toy.body, alone.texture, toy.dresser, "toy", largest_crop=256)
+    photo = toy.photos[1]
+    passes = ("rgba",)
+    shown = renderer.render(photo.body, photo.camera, passes)["rgba"]
+    places: Counter[str] = Counter()
+    wanted = ("backward", "look", "begin")
+
+    def serve() -> None:
+        place = next((name for name in _callers() if name in ("render", *wanted)), "else")
+        places[place] += 1
+        if place == "render":
+            return
+        # What is served there shares the fit's dresser and finds torch as it is elsewhere.
+        assert torch.is_grad_enabled()
+        assert not torch.is_inference_mode_enabled()
+        if places[place] in (1, 20):
+            np.testing.assert_array_equal(
+                renderer.render(photo.body, photo.camera, passes)["rgba"], shown
+            )
+
+    beside, _ = toy.fit(recipe, stages, turn=serve)
+    assert min(places[place] for place in wanted) >= 20
+    assert torch.equal(alone.texture, beside.texture)
+    assert torch.equal(alone.w, beside.w)
+
+    def give_up() -> None:
+        if "backward" in _callers():
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        toy.fit(recipe, stages, turn=give_up)
+    assert not any(layer._forward_hooks for layer in toy.dresser.modules())
 
 
 def test_a_term_can_be_left_out_of_all_stages() -> None:

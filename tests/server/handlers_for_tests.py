@@ -102,6 +102,21 @@ def count(context: Context, request: Request) -> Generator[Progress, None, Answe
     return Answer(params={"steps": done})
 
 
+def turning(context: Context, request: Request) -> Generator[Progress, None, Answer]:
+    """One step of params["seconds"] of work that gives turns; writes to params["file"] at its end."""
+    yield Progress(params={"step": 0})
+    worked = 0.0
+    try:
+        while worked < float(request.params.get("seconds", 60.0)):
+            started = time.monotonic()
+            time.sleep(0.005)
+            worked += time.monotonic() - started
+            context.turn()
+    finally:
+        Path(str(request.params.get("file", os.devnull))).write_text(f"{worked:.3f}")
+    return Answer(params={"worked": worked})
+
+
 def fail_midway(_context: Context, _request: Request) -> Generator[Progress, None, Answer]:
     yield Progress(params={"step": 1})
     raise ZeroDivisionError("a bug in step 2")
@@ -116,6 +131,7 @@ OPERATIONS = (
     Operation(name="test.fail", kind="predict", call=fail),
     Operation(name="test.untravelled", kind="predict", call=untravelled),
     Operation(name="test.count", kind="steps", call=count),
+    Operation(name="test.turning", kind="steps", call=turning),
     Operation(name="test.fail_midway", kind="steps", call=fail_midway),
     *library.OPERATIONS,
 )
