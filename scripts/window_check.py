@@ -250,6 +250,8 @@ def _photograph(work: Path, endpoint: str, picture: Path) -> dict[str, dict[str,
             screen.kill()
     if blender.returncode != 0:
         raise CheckFailed(f"Blender ended with {blender.returncode}; see {log}")
+    if "Traceback" in log.read_text("utf-8", errors="replace"):  # of a panel that cannot be drawn
+        raise CheckFailed(f"something failed in the window; see {log}")
     return said
 
 

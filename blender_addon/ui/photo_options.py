@@ -20,7 +20,6 @@ from ..contract.wardrobe import (
     FIT_FILE_KINDS,
     MAX_EFFORT,
     MAX_FIT_FILE_BYTES,
-    MAX_PEOPLE,
     MIN_EFFORT,
     OPTIMISED,
     FitFile,
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
 
     from ..scene.stills import Still
 
-ONLY_ONE = -1
+ONLY_ONE = "ONLY"
 MASK_KINDS = tuple(kind.removeprefix("*") for kind in stills.PICTURE_FILES.split(";"))
 
 
@@ -60,12 +59,16 @@ class PhotoOptions:
     refine: bpy.props.BoolProperty(
         name="Refine Body", description="Fit shape and pose once more, by the picture"
     )
-    person: bpy.props.IntProperty(
+    person: bpy.props.EnumProperty(
         name="Person",
-        description="Which of several people, counted from the left from 0; -1: there is only one",
-        default=ONLY_ONE,
-        min=ONLY_ONE,
-        max=MAX_PEOPLE - 1,
+        description="Which of several people it is",
+        items=[
+            (ONLY_ONE, "The Only One", "One person is seen; several are an error"),
+            ("0", "Leftmost", "Of several people the first, counted from the left"),
+            ("1", "Second from Left", ""),
+            ("2", "Third from Left", ""),
+            ("3", "Fourth from Left", ""),
+        ],
     )
     lens: bpy.props.EnumProperty(
         name="Lens",
@@ -168,7 +171,7 @@ def of_fit(options: Any, photos: Sequence[Still], names: Sequence[str]) -> dict[
         "effort": options.effort,
         "seconds": 60.0 * options.minutes or None,
         "refine": options.refine,
-        "person": None if options.person == ONLY_ONE else options.person,
+        "person": None if options.person == ONLY_ONE else int(options.person),
         "focal": _focal(options, photos[0]),
         "fit_files": tuple(_fit_file(path) for path in fits),
         "masks": tuple(_mask(path, photo) for path, photo in zip(masks, photos, strict=False)),

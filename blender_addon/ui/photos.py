@@ -94,6 +94,7 @@ class Making:
         if failed and failed[0].last >= self._began > 0:
             box = layout.box()
             box.label(text=f"{self._name} was not made", icon="ERROR")
-            paragraph(box, f"{failed[0].cause}. {failed[0].next_step}")
+            paragraph(box, failed[0].cause)
+            paragraph(box, f"→ {failed[0].next_step}")
         for note in self.notes:
             paragraph(layout, note)

@@ -252,9 +252,9 @@ def test_what_is_known_of_a_photograph_reaches_the_server(blender, parts, stage,
     angle = _sent(blender, filepath=str(photo), lens="ANGLE", angle=np.pi / 2)
     assert angle["focal"] == pytest.approx(24.0, abs=0.1)
     camera = stage.scene.camera.data
-    seen = _sent(blender, source="CAMERA", quick=True, person=0)
+    seen = _sent(blender, source="CAMERA", quick=True, person="1")
     assert seen["focal"] == pytest.approx(camera.lens / camera.sensor_width * SIZE, abs=0.1)
-    assert (seen["person"], seen["stages"]) == (0, 0)
+    assert (seen["person"], seen["stages"]) == (1, 0)
     # Files of one's own: one, or a folder with those of several photographs.
     _photo(blender, tmp_path / "flo.png", (1.0, 0.5, 0.25))
     own = tmp_path / "own"

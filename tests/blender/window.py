@@ -34,7 +34,7 @@ from window_base import (
     view,
 )
 
-LIMIT_SECONDS = 500
+LIMIT_SECONDS = 600
 PLAYED = (1, 15, 30, 45, 60)
 """Frames of the portrait's film that the viewport must draw, each another picture."""
 

@@ -48,13 +48,13 @@ def begin_fit():
 
 
 def _watch_panel():
-    """Note each picture that the panel draws, with the words above it."""
+    """Note the last picture that the panel draws in each stage."""
     gallery = part("ui.gallery")
     draw = gallery.progress_icons
 
     def noted(preview):
         if preview is not None:
-            seen["pictures"].setdefault(making()._progress.stage, preview.tobytes())
+            seen["pictures"][making()._progress.stage] = preview.tobytes()
         return draw(preview)
 
     gallery.progress_icons = noted
