@@ -6,7 +6,6 @@ losses (`training/losses.py`), the architecture beside the network (`models/dres
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field
 from pathlib import Path  # noqa: TC003 - jsonargparse reads the annotations
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from typing import Any, Literal
 from models.dresser import STRIDE, DresserConfig
 from training.adversaries import DressingAdversaries
 from training.losses import DressingWeights
+from training.schedule import StagePlan, cosine, fallen
 
 GROUPS = (
     "architecture",
@@ -90,16 +90,12 @@ class DressingOptimiser:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DressingSchedule:
+class DressingSchedule(StagePlan):
     """How long a stage lasts and how its learning rates fall.
 
-    The stage ends when it has made its steps or used up its minutes, whichever comes first;
-    the rates follow whichever is further on. A stage planned in steps alone is repeatable to
-    the bit; one planned in minutes depends on the machine's speed.
+    The rates follow steps or minutes, whichever are further on.
 
     Attributes:
-        steps: planned steps, or none.
-        minutes: planned minutes of training, or none.
         decay: "cosine", "linear" or "constant".
         decay_from: share of the stage before the rates begin to fall.
         warm_up: steps in which the dresser's rate rises from 0.
@@ -112,8 +108,6 @@ class DressingSchedule:
             so many times their lowest value; 0 is never.
     """
 
-    steps: int | None = None
-    minutes: float | None = None
     decay: Literal["cosine", "linear", "constant"] = "cosine"
     decay_from: float = 0.3
     warm_up: int = 20
@@ -123,19 +117,12 @@ class DressingSchedule:
     checkpoint_minutes: float = 3.0
     explosion: float = 10.0
 
-    def progress(self, step: int, seconds: float) -> float:
-        """Return how much of the stage is done, 0…1."""
-        by_step = step / self.steps if self.steps else 0.0
-        by_time = seconds / (60.0 * self.minutes) if self.minutes else 0.0
-        return min(max(by_step, by_time), 1.0)
-
     def factor(self, progress: float) -> float:
         """Return the learning rates' factor at a progress of 0…1."""
         if self.decay == "constant" or progress <= self.decay_from:
             return 1.0
         rest = (progress - self.decay_from) / (1.0 - self.decay_from)
-        share = 1.0 - rest if self.decay == "linear" else 0.5 + 0.5 * math.cos(math.pi * rest)
-        return self.floor + (1.0 - self.floor) * share
+        return fallen(1.0 - rest if self.decay == "linear" else cosine(rest), self.floor)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,13 +1,11 @@
-"""What a running training shows: scalars, and grids of frames that it does not train on."""
+"""What a running training of dressers shows: figures and a grid of frames that it does not train on."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from PIL import Image
 
 from training.dressing_data import Batch, Frame, People, cut_batch, whole_window
 from training.image_metrics import FrameFigures, mean_figures, measure
@@ -15,7 +13,6 @@ from training.losses import NEUTRAL_GREY, composite, composite_premultiplied
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -23,39 +20,6 @@ if TYPE_CHECKING:
 
 RENDER_MARGIN = 1.2
 """As the render path crops."""
-
-
-class Report:
-    """Writes scalars, a line per entry in log.jsonl, and sample grids into a run's folder.
-
-    Args:
-        folder: the run's.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        from torch.utils.tensorboard.writer import SummaryWriter
-
-        self._folder = folder
-        self._log = folder / "log.jsonl"
-        (folder / "samples").mkdir(parents=True, exist_ok=True)
-        self._board = SummaryWriter(str(folder / "tensorboard"))
-
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Note values by name at a step."""
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
-        with self._log.open("a", encoding="utf-8") as file:
-            entry = {"step": step} | {k: round(v, 6) for k, v in values.items()}
-            file.write(json.dumps(entry) + "\n")
-
-    def grid(self, step: int, picture: NDArray[np.uint8]) -> None:
-        """Show a sample grid (H, W, 3)."""
-        self._board.add_image("held-out", picture, step, dataformats="HWC")
-        Image.fromarray(picture).save(self._folder / "samples" / f"{step:06d}.png")
-
-    def close(self) -> None:
-        """Write out what is pending."""
-        self._board.close()
 
 
 def look(

@@ -14,7 +14,7 @@ from models.shell import shell_distances
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.dressing_data import Batch, People, load_frames, make_batch
 from training.dressing_model import DressingModel, RunningAverage, average_state
-from training.dressing_report import Report, look
+from training.dressing_report import look
 from training.dressing_start import (
     start_from,
     start_from_kept_textures,
@@ -23,6 +23,8 @@ from training.dressing_start import (
 from training.dressing_step import DressingStep
 from training.prefetch import Prefetcher
 from training.processes import Processes, start_fabric
+from training.report import Report
+from training.schedule import require_end
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -81,8 +83,7 @@ class DressingTraining:
         devices: int = 1,
         overfit: int = 0,
     ) -> None:
-        if not (recipe.schedule.steps or recipe.schedule.minutes):
-            raise TrainingError("the stage has no end", "set schedule.steps or --minutes")
+        require_end(recipe.schedule)
         self.recipe = recipe
         self.out = out
         self.people = People.open(list(captures), library)

@@ -17,6 +17,7 @@ from training.checkpoint import load_checkpoint, save_checkpoint
 from training.divergence import DivergenceWatch
 from training.dressing_model import RunningAverage, average_state
 from training.photographs import PhotographChances, as_photograph
+from training.schedule import require_end
 from training.sof_data import label_weights
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-    from training.dressing_report import Report
     from training.parser_recipe import ParserRecipe
+    from training.report import Report
     from training.siw_data import PortraitSet
 
 SHOWN = 8
@@ -63,8 +64,7 @@ class ParserTraining:
     ) -> None:
         self.recipe, self.portraits, self.out, self.device = recipe, portraits, out, device
         self.schedule = recipe.schedule
-        if not (self.schedule.steps or self.schedule.minutes):
-            raise TrainingError("the stage has no end", "set schedule.steps or --minutes")
+        require_end(self.schedule)
         torch.manual_seed(recipe.seed)
         self.network = ParserNetwork(recipe.architecture).to(device).train()
         options = recipe.optimiser

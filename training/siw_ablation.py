@@ -23,6 +23,7 @@ from models.memory import keep_freed_memory
 from models.siw_config import SiwConfig
 from training.charts import Series, line_chart
 from training.looks import sheet
+from training.schedule import StagePlan
 from training.siw_data import PortraitSet, to_images, to_pixels
 from training.siw_figures import Painter
 from training.siw_frechet import features_of, frechet_distance
@@ -32,7 +33,6 @@ from training.siw_recipe import (
     SiwOptimiser,
     SiwRecipe,
     SiwSchedule,
-    SiwStage,
     SiwWeights,
 )
 from training.siw_training import SiwTraining
@@ -118,9 +118,9 @@ def train_siw_ablations(
         adversary=adversary,
         schedule=replace(
             schedule,
-            warm_up=SiwStage(),
-            adversarial=SiwStage(),
-            unpaired=SiwStage(steps=steps),
+            warm_up=StagePlan(),
+            adversarial=StagePlan(),
+            unpaired=StagePlan(steps=steps),
         ),
         seed=seed,
     )

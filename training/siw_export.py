@@ -17,7 +17,7 @@ from training.checkpoint import load_checkpoint
 from training.siw_data import PortraitSet, to_images
 from training.siw_figures import Painter, colours_of, held_out_figures
 from training.siw_report import sample_grid
-from training.siw_training import RECIPE_FILE
+from training.stage import RECIPE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from models.siw_config import SiwConfig
+from training.schedule import StagedSchedule, StagePlan
 
 StageName = Literal["warm_up", "adversarial", "unpaired"]
 STAGES: tuple[StageName, ...] = ("warm_up", "adversarial", "unpaired")
@@ -127,33 +128,6 @@ class SiwAdversary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SiwStage:
-    """How long a stage lasts: steps or minutes of training, whichever ends first; none is skipped.
-
-    A training planned in steps alone is repeatable to the bit; one planned in minutes depends on
-    the machine's speed.
-
-    Attributes:
-        steps: planned steps, or none.
-        minutes: planned minutes, or none.
-    """
-
-    steps: int | None = None
-    minutes: float | None = None
-
-    @property
-    def skipped(self) -> bool:
-        """Whether there is no such stage."""
-        return not (self.steps or self.minutes)
-
-    def progress(self, steps: int, seconds: float) -> float:
-        """Return how much of the stage is done, 0…1, after steps and seconds of it."""
-        by_step = steps / self.steps if self.steps else 0.0
-        by_time = seconds / (60.0 * self.minutes) if self.minutes else 0.0
-        return 1.0 if self.skipped else min(max(by_step, by_time), 1.0)
-
-
-@dataclass(frozen=True, kw_only=True)
 class SiwGate:
     """What the styles must have learnt before the adversary comes in.
 
@@ -172,7 +146,7 @@ class SiwGate:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SiwSchedule:
+class SiwSchedule(StagedSchedule):
     """The stages.
 
     Attributes:
@@ -180,23 +154,12 @@ class SiwSchedule:
         adversarial: pairs and drawn styles, with the adversary.
         unpaired: the paper's objective.
         gate: between the first and the second.
-        report_minutes: minutes between sample grids.
-        checkpoint_minutes: minutes between checkpoints.
-        explosion: the training stops when its losses against the truth, smoothed over steps, are
-            so many times their lowest value; 0 is never.
     """
 
-    warm_up: SiwStage = field(default_factory=SiwStage)
-    adversarial: SiwStage = field(default_factory=SiwStage)
-    unpaired: SiwStage = field(default_factory=SiwStage)
+    warm_up: StagePlan = field(default_factory=StagePlan)
+    adversarial: StagePlan = field(default_factory=StagePlan)
+    unpaired: StagePlan = field(default_factory=StagePlan)
     gate: SiwGate = field(default_factory=SiwGate)
-    report_minutes: float = 5.0
-    checkpoint_minutes: float = 3.0
-    explosion: float = 10.0
-
-    def stage(self, name: StageName) -> SiwStage:
-        """Return a stage by name."""
-        return getattr(self, name)
 
 
 @dataclass(frozen=True, kw_only=True)

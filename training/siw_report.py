@@ -1,20 +1,16 @@
-"""What a running SIW training shows: scalars, and a grid of portraits to look at."""
+"""What a running SIW training shows: a grid of portraits to look at."""
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image
 
 from blender_addon.contract.labels import Label, labels_to_colors
 from training.siw_data import to_images, to_pixels
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from training.siw_data import Portraits
@@ -23,38 +19,6 @@ if TYPE_CHECKING:
 COLUMNS = 8
 HAIR = (Label.BROW, Label.HAIR)
 """Restyled together: brows have the hair's colour."""
-
-
-class SiwReport:
-    """Writes scalars, a line per entry in log.jsonl, and sample grids into a run's folder.
-
-    Args:
-        folder: the run's.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        from torch.utils.tensorboard.writer import SummaryWriter
-
-        self._folder = folder
-        (folder / "samples").mkdir(parents=True, exist_ok=True)
-        self._board = SummaryWriter(str(folder / "tensorboard"))
-
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        """Note values by name at a step."""
-        for name, value in values.items():
-            self._board.add_scalar(name, value, step)
-        entry = {"step": step} | {name: round(value, 6) for name, value in values.items()}
-        with (self._folder / "log.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
-
-    def grid(self, step: int, picture: NDArray[np.uint8]) -> None:
-        """Show a sample grid (H, W, 3)."""
-        self._board.add_image("held-out", picture, step, dataformats="HWC")
-        Image.fromarray(picture).save(self._folder / "samples" / f"{step:06d}.png")
-
-    def close(self) -> None:
-        """Write out what is pending."""
-        self._board.close()
 
 
 def sample_grid(painter: Painter, portraits: Portraits, seed: int = 0) -> NDArray[np.uint8]:

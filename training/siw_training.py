@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import json
-import threading
-import time
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -15,26 +12,27 @@ from models.siw import grow
 from models.siw_encoder import StyleCodes
 from models.siw_package import load_siw
 from training.checkpoint import load_checkpoint, save_checkpoint
-from training.prefetch import Prefetcher
 from training.siw_data import make_batch, to_images
 from training.siw_figures import Painter, RegionColours, colours_of, held_out_figures
 from training.siw_recipe import STAGES
-from training.siw_report import SiwReport, sample_grid
+from training.siw_report import sample_grid
 from training.siw_step import SiwStep
+from training.staged import StagedTraining, Stand
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from models.siw_package import Siw
+    from training.divergence import DivergenceWatch
+    from training.schedule import StagePlan
     from training.siw_data import Batch, PortraitSet
     from training.siw_recipe import SiwRecipe, StageName
 
-LOG_EVERY = 20
-"""Steps between entries of the log."""
 GATE_EVERY = 50
 """Steps between looks at a gate that is still closed."""
-RECIPE_FILE = "recipe.json"
 COLOURS_OF = 256
 """Training portraits whose colours drawn ones are compared with."""
 HELD_OUT = 24
@@ -42,25 +40,7 @@ HELD_OUT = 24
 _CHUNK = 16
 
 
-class Stand(NamedTuple):
-    """Where a training stands.
-
-    Attributes:
-        step: steps made.
-        seconds: of training, all sessions together.
-        stage: number of the stage among `STAGES`; their count when all are done.
-        first_step: step at which it began.
-        first_second: seconds at which it began.
-    """
-
-    step: int = 0
-    seconds: float = 0.0
-    stage: int = 0
-    first_step: int = 0
-    first_second: float = 0.0
-
-
-class SiwTraining:
+class SiwTraining(StagedTraining["StageName", "Batch"]):
     """A training: players, portraits, and where it stands.
 
     Args:
@@ -76,16 +56,14 @@ class SiwTraining:
     def __init__(
         self, recipe: SiwRecipe, portraits: PortraitSet, out: Path, device: torch.device
     ) -> None:
+        super().__init__(STAGES, recipe.schedule, out)
         _check(recipe)
         self.recipe = recipe
         self.portraits = portraits
-        self.out = out
         self.device = device
         self.stepper = SiwStep(recipe, device)
-        self.stand = Stand()
-        self.stopping = threading.Event()
         self._colours: RegionColours | None = None
-        self._looked_at: int | None = None
+        self._longer: StagePlan | None = None
 
     @property
     def average(self) -> Siw:
@@ -93,9 +71,9 @@ class SiwTraining:
         return self.stepper.average
 
     @property
-    def stage(self) -> StageName | None:
-        """The stage that the next step belongs to; None when all are done."""
-        return STAGES[self.stand.stage] if self.stand.stage < len(STAGES) else None
+    def watch(self) -> DivergenceWatch:
+        """Of all stages."""
+        return self.stepper.watch
 
     def resume(self) -> bool:
         """Go on from the run's checkpoint, if there is one.
@@ -144,46 +122,26 @@ class SiwTraining:
             grow(model.generator, source.generator)
             model.prior = source.prior
 
-    def run(
-        self,
-        *,
-        stop_after: float | None = None,
-        until: int | None = None,
-        progress: bool = False,
-    ) -> list[float]:
-        """Train until all stages or the session end; a checkpoint stands at the end.
+    def recipe_values(self) -> dict[str, Any]:
+        """Return the recipe as run."""
+        return self.recipe.to_plain()
 
-        Args:
-            stop_after: minutes of this session.
-            until: pause once so many steps have been made, sessions before counted; whoever asks
-                for a pause looks for himself.
-            progress: show a bar on stderr.
+    def batch_of(self, step: int) -> Batch:
+        """Return the portraits of a step, the same in all stages."""
+        recipe = self.recipe
+        size = recipe.architecture.size
+        return make_batch(self.portraits, recipe.data, size, recipe.seed, step)
 
-        Returns:
-            the loss of each step made.
-
-        Raises:
-            TrainingDiverged: a loss is not finite or exploded; the last checkpoint stays.
-            TrainingError: the warm-up did not pass its gate.
-        """
-        from tqdm import tqdm
-
-        self.out.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(self.recipe.to_plain(), indent=1)
-        (self.out / RECIPE_FILE).write_text(text + "\n", encoding="utf-8")
-        report = SiwReport(self.out)
-        history: list[float] = []
-        try:
-            with tqdm(initial=self.stand.step, disable=not progress, unit="step") as bar:
-                for values in self._steps(report, stop_after, until):
-                    history.append(values["loss"])
-                    bar.set_postfix_str(self.stage or "done")
-                    bar.update()
-            if until is None and self._looked_at != self.stand.step:
-                self.look(report)
-        finally:
-            report.close()
-        return history
+    def make(self, batch: Batch) -> dict[str, float]:
+        """Make one step of the present stage."""
+        if self.stage is None:
+            raise RuntimeError("all stages are done")
+        rate = self.stepper.images / max(self.seconds, 1e-9)
+        seen = self.steps_of_stage * self.recipe.data.batch
+        values = self.stepper.make(batch, self.stage, self.step, seen)
+        images = float(self.stepper.images)
+        stage = float(self.stand.stage)
+        return values | {"stage": stage, "images": images, "images_per_second": rate}
 
     def save(self) -> None:
         """Write the checkpoint."""
@@ -193,10 +151,9 @@ class SiwTraining:
         }
         save_checkpoint(self.out, state)
 
-    def look(self, report: SiwReport | None = None) -> dict[str, float]:
-        """Measure on held-out portraits, and show a grid of them; returns the figures."""
-        model = self._drawing()
-        painter = Painter(model.eval(), self.device, self.stepper.dtype)
+    def measure(self) -> tuple[dict[str, float], NDArray[np.uint8]]:
+        """Measure held-out portraits, and paint some of them."""
+        painter = Painter(self._drawing().eval(), self.device, self.stepper.dtype)
         figures = held_out_figures(
             painter,
             self.portraits.held_out,
@@ -204,108 +161,54 @@ class SiwTraining:
             count=HELD_OUT,
             seed=self.recipe.seed,
         )
-        if report is not None:
-            self._looked_at = self.stand.step
-            named = {f"held-out/{name}": value for name, value in figures.items()}
-            report.scalars(self.stand.step, named | {"minutes": self.stand.seconds / 60.0})
-            report.grid(self.stand.step, sample_grid(painter, self.portraits.held_out))
-        return figures
+        named = {f"held-out/{name}": value for name, value in figures.items()}
+        return named, sample_grid(painter, self.portraits.held_out)
 
-    def batch_of(self, step: int) -> Batch:
-        """Return the portraits of a step."""
-        recipe = self.recipe
-        size = recipe.architecture.size
-        return make_batch(self.portraits, recipe.data, size, recipe.seed, step)
+    def planned(self, name: StageName) -> StagePlan:
+        """Return how long a stage is; a warm-up whose gate is closed is longer than planned."""
+        if name == "warm_up" and self._longer is not None:
+            return self._longer
+        return super().planned(name)
 
-    def _steps(
-        self, report: SiwReport, stop_after: float | None, until: int | None = None
-    ) -> Iterator[dict[str, float]]:
-        schedule = self.recipe.schedule
-        session = self.stand.seconds
-        next_report = session + 60.0 * schedule.report_minutes
-        next_save = session + 60.0 * schedule.checkpoint_minutes
-        with Prefetcher(self.batch_of, self.stand.step) as prefetcher:
-            batches = iter(prefetcher)
-            while not self.stopping.is_set():
-                if until is not None and self.stand.step >= until:
-                    break
-                stage = self._advance()
-                if stage is None:
-                    break
-                if stop_after and self.stand.seconds - session > 60.0 * stop_after:
-                    break
-                yield self._timed_step(batches, stage, report)
-                if self.stand.seconds >= next_save and not self.stepper.watch.in_doubt:
-                    self.save()
-                    next_save = self.stand.seconds + 60.0 * schedule.checkpoint_minutes
-                if self.stand.seconds >= next_report:
-                    self.look(report)
-                    next_report = self.stand.seconds + 60.0 * schedule.report_minutes
-        self.save()
-
-    def _timed_step(
-        self, batches: Iterator[Batch], stage: StageName, report: SiwReport
-    ) -> dict[str, float]:
-        started = time.monotonic()
-        batch = next(batches)
-        stand = self.stand
-        seen = (stand.step - stand.first_step) * self.recipe.data.batch
-        values = self.stepper.make(batch, stage, stand.step, seen)
-        spent = time.monotonic() - started
-        self.stand = stand._replace(step=stand.step + 1, seconds=stand.seconds + spent)
-        if self.stand.step % LOG_EVERY == 0:
-            images = self.stepper.images
-            rate = images / max(self.stand.seconds, 1e-9)
-            extra = {"stage": float(stand.stage), "images": images, "images_per_second": rate}
-            report.scalars(self.stand.step, values | extra)
-        return values
-
-    def _advance(self) -> StageName | None:
-        """Return the stage of the next step; on the way from one to the next, prepare it."""
-        while (stage := self.stage) is not None:
-            stand = self.stand
-            planned = self.recipe.schedule.stage(stage)
-            steps = stand.step - stand.first_step
-            seconds = stand.seconds - stand.first_second
-            progress = planned.progress(steps, seconds)
-            if progress < 1.0:
-                return stage
-            if stage == "warm_up" and not planned.skipped and not self._may_pass(steps, seconds):
-                return stage
-            self.stand = stand._replace(
-                stage=stand.stage + 1, first_step=stand.step, first_second=stand.seconds
-            )
-            if stage == "warm_up" and self.stepper.model.encoder is not None:
-                self._learn_prior()
-        return None
-
-    def _may_pass(self, steps: int, seconds: float) -> bool:
-        """Look at the gate after the warm-up.
+    def may_end(self, name: StageName) -> bool:
+        """Look at the gate after the warm-up; while it is closed, plan up to the next look.
 
         Raises:
             TrainingError: patience is over.
         """
         gate, planned = self.recipe.schedule.gate, self.recipe.schedule.warm_up
-        if not gate.colour_error and not gate.chroma:
+        if name != "warm_up" or not (gate.colour_error or gate.chroma):
             return True
-        longer = replace(
+        steps, seconds = self.steps_of_stage, self.seconds - self.stand.first_second
+        most = replace(
             planned,
             steps=None if planned.steps is None else round(planned.steps * gate.patience),
             minutes=None if planned.minutes is None else planned.minutes * gate.patience,
         )
-        over = longer.progress(steps, seconds) >= 1.0
-        # A look costs seconds: not after every step.
-        if (steps - (planned.steps or 0)) % GATE_EVERY and not over:
-            return False
-        figures = self.look()
-        errors = [figures.get(f"error/{name}", 0.0) for name in ("cloth", "background")]
-        hues = [value for name, value in figures.items() if name.startswith("hue/")]
+        over = most.progress(steps, seconds) >= 1.0
+        # A look costs seconds: not after every step. Counted from the plan, so that a resumed
+        # training looks where an unbroken one does.
+        since = (steps - (planned.steps or 0)) % GATE_EVERY
+        if (over or not since) and self._gate_is_open(over=over):
+            return True
+        next_look = steps + GATE_EVERY - since
+        self._longer = replace(most, steps=min(next_look, most.steps or next_look))
+        return False
+
+    def ended(self, name: StageName) -> None:
+        """Fix the prior of drawn styles once the warm-up is over."""
+        if name == "warm_up" and self.stepper.model.encoder is not None:
+            self._learn_prior()
+
+    def _gate_is_open(self, *, over: bool) -> bool:
+        gate, figures = self.recipe.schedule.gate, self.look()
+        errors = [figures.get(f"held-out/error/{name}", 0.0) for name in ("cloth", "background")]
+        hues = [value for name, value in figures.items() if name.startswith("held-out/hue/")]
         hue = sum(hues) / max(len(hues), 1)
         error_holds = not gate.colour_error or max(errors) <= gate.colour_error
         if error_holds and (not gate.chroma or hue >= gate.chroma):
             return True
         if over:
-            self.save()
             raise TrainingError(
                 f"{self.out}: the styles have not learnt enough for an adversary: colours of cloth "
                 f"and background are {max(errors):.3f} off, hues spread {hue:.2f} × the portraits'",
@@ -359,8 +262,6 @@ class SiwTraining:
 
 def _check(recipe: SiwRecipe) -> None:
     schedule = recipe.schedule
-    if all(schedule.stage(name).skipped for name in STAGES):
-        raise TrainingError("no stage has an end", "set steps or minutes of a stage")
     paired = not schedule.warm_up.skipped or not schedule.adversarial.skipped
     if paired and not recipe.architecture.photo_encoder:
         raise TrainingError(

@@ -6,11 +6,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from models.sof import SofConfig
+from training.schedule import StagePlan, cosine, fallen, risen
 
 GROUPS = ("architecture", "data", "weights", "optimiser", "schedule")
 """The groups of a recipe, each a dataclass."""
@@ -98,15 +98,12 @@ class SofOptimiser:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SofSchedule:
+class SofSchedule(StagePlan):
     """How long a stage lasts: linear warm-up, then cosine decay.
 
-    The stage ends when it has made its steps or used up its minutes, whichever comes first; the
-    rates follow whichever is further on. A stage planned in steps alone is repeatable to the bit.
+    The rates follow steps or minutes, whichever are further on.
 
     Attributes:
-        steps: planned steps, or none.
-        minutes: planned minutes of training, or none.
         warm_up: steps in which the rates rise from 0.
         floor: last rate over the peak.
         report_minutes: minutes between sample grids.
@@ -115,25 +112,15 @@ class SofSchedule:
             is never.
     """
 
-    steps: int | None = None
-    minutes: float | None = None
     warm_up: int = 100
     floor: float = 0.02
     report_minutes: float = 5.0
     checkpoint_minutes: float = 5.0
     explosion: float = 10.0
 
-    def progress(self, step: int, seconds: float) -> float:
-        """Return how much of the stage is done, 0…1."""
-        by_step = step / self.steps if self.steps else 0.0
-        by_time = seconds / (60.0 * self.minutes) if self.minutes else 0.0
-        return min(max(by_step, by_time), 1.0)
-
     def factor(self, step: int, progress: float) -> float:
         """Return the learning rates' factor at a step and a progress of 0…1."""
-        rise = min((step + 1) / self.warm_up, 1.0) if self.warm_up else 1.0
-        fall = 0.5 + 0.5 * math.cos(math.pi * progress)
-        return rise * (self.floor + (1.0 - self.floor) * fall)
+        return risen(step, self.warm_up) * fallen(cosine(progress), self.floor)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from models.sof_cameras import Freedom  # noqa: TC001 - jsonargparse reads the annotations
+from training.schedule import cosine, fallen, risen
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +78,7 @@ class RoundTwoSchedule:
 
     def factor(self, step: int) -> float:
         """Return the rates' factor at a step."""
-        fall = 0.5 + 0.5 * math.cos(math.pi * step / self.steps)
-        return self.floor + (1.0 - self.floor) * fall
+        return fallen(cosine(step / self.steps), self.floor)
 
     def module_factor(self, step: int) -> float:
         """Return the factor of the modules' rate at a step: 0 before their release."""
@@ -87,8 +86,7 @@ class RoundTwoSchedule:
             return 0.0
         # Adam's first steps are as long as its rate whatever the gradient is, in all of the
         # hypernetwork's millions of weights at once: at full rate they undo what was fitted.
-        risen = min(1.0, (step - self.release + 1) / max(self.ramp, 1))
-        return risen * self.factor(step)
+        return risen(step - self.release, self.ramp) * self.factor(step)
 
 
 @dataclass(frozen=True, kw_only=True)

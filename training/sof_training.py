@@ -14,9 +14,10 @@ from models.dresser import autocast_dtype
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.divergence import DivergenceWatch
 from training.dressing_model import RunningAverage, average_state
-from training.dressing_report import Report
 from training.prefetch import Prefetcher
 from training.processes import Processes, start_fabric
+from training.report import Report
+from training.schedule import require_end
 from training.sof_data import HeadRays, RayBatch, label_weights
 from training.sof_look import look
 from training.sof_step import SofModel, losses
@@ -62,8 +63,7 @@ class SofTraining:
         devices: int = 1,
         limit: int = 0,
     ) -> None:
-        if not (recipe.schedule.steps or recipe.schedule.minutes):
-            raise TrainingError("the stage has no end", "set schedule.steps or --minutes")
+        require_end(recipe.schedule)
         self.recipe, self.out, self.heads = recipe, out, heads
         views = heads.views("train")
         chosen = list(dict.fromkeys(view.head for view in views))[: limit or None]

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from training.dressing_report import Report
 from training.prefetch import Prefetcher
+from training.report import Report
 
 if TYPE_CHECKING:
     import threading
@@ -26,7 +27,7 @@ Batch = TypeVar("Batch")
 
 
 class Length(Protocol):
-    """What the loop needs of a schedule: see `training.sof_recipe.SofSchedule`."""
+    """What the loop needs of a schedule; steps and seconds are the whole training's."""
 
     @property
     def steps(self) -> int | None:
@@ -53,22 +54,37 @@ class Stage(Protocol[Batch]):
 
     Attributes:
         out: the run's folder.
-        step: steps made.
-        seconds: of training so far, over all sessions.
         stopping: set to end the session with a checkpoint.
-        watch: looked at in `make`; while it is in doubt no checkpoint is written.
     """
 
     out: Path
-    step: int
-    seconds: float
     stopping: threading.Event
-    watch: DivergenceWatch
 
     @property
     def schedule(self) -> Length:
         """How long the stage is."""
         ...
+
+    @property
+    def watch(self) -> DivergenceWatch:
+        """Looked at in `make`; while it is in doubt no checkpoint is written."""
+        ...
+
+    @property
+    def step(self) -> int:
+        """Steps made."""
+        ...
+
+    @step.setter
+    def step(self, step: int) -> None: ...
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training so far, over all sessions."""
+        ...
+
+    @seconds.setter
+    def seconds(self, seconds: float) -> None: ...
 
     def recipe_values(self) -> dict[str, Any]:
         """Return the recipe as run, as values for JSON."""
@@ -86,20 +102,27 @@ class Stage(Protocol[Batch]):
         """Write the checkpoint."""
         ...
 
-    def look(self, report: Report) -> None:
-        """Measure and show what has been learnt."""
+    def look(self, report: Report) -> object:
+        """Measure and show what has been learnt; what it returns is not looked at."""
         ...
 
 
 def run_stage(
-    stage: Stage[Batch], *, stop_after: float | None = None, progress: bool = False
+    stage: Stage[Batch],
+    *,
+    stop_after: float | None = None,
+    until: int | None = None,
+    progress: bool = False,
+    title: str | None = None,
 ) -> list[float]:
     """Train until the stage or the session ends; a checkpoint stands at the end.
 
     Args:
         stage: resumed or new.
         stop_after: minutes of this session; the schedule stays as planned.
+        until: pause at this step; whoever asks for a pause looks for himself.
         progress: show a bar on stderr.
+        title: of the bar.
 
     Returns:
         the loss of each step made.
@@ -109,37 +132,48 @@ def run_stage(
     """
     from tqdm import tqdm
 
-    stage.out.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(stage.recipe_values(), indent=1)
-    (stage.out / RECIPE_FILE).write_text(text + "\n", encoding="utf-8")
+    write_recipe(stage.out, stage.recipe_values())
     report = Report(stage.out)
     history: list[float] = []
     schedule, session = stage.schedule, stage.seconds
     next_report = stage.seconds + 60 * schedule.report_minutes
     next_save = stage.seconds + 60 * schedule.checkpoint_minutes
-    bar = tqdm(total=schedule.steps, initial=stage.step, disable=not progress, unit="step")
-    with Prefetcher(stage.batch_of, stage.step) as prefetcher, bar:
-        batches = iter(prefetcher)
-        while schedule.progress(stage.step, stage.seconds) < 1.0 and not stage.stopping.is_set():
-            if stop_after and stage.seconds - session > 60 * stop_after:
-                break
-            started = time.monotonic()
-            values = stage.make(next(batches))
-            stage.step += 1
-            stage.seconds += time.monotonic() - started
-            history.append(values["loss"])
-            bar.update()
-            if stage.step % LOG_EVERY == 0:
-                speed = {"steps_per_second": stage.step / max(stage.seconds, 1e-9)}
-                report.scalars(stage.step, values | speed)
-            if stage.seconds >= next_save:
-                if not stage.watch.in_doubt:
-                    stage.save()
-                next_save = stage.seconds + 60 * schedule.checkpoint_minutes
-            if stage.seconds >= next_report:
-                stage.look(report)
-                next_report = stage.seconds + 60 * schedule.report_minutes
-    stage.save()
-    stage.look(report)
-    report.close()
+    bar = tqdm(
+        desc=title, total=schedule.steps, initial=stage.step, disable=not progress, unit="step"
+    )
+    with closing(report):
+        with Prefetcher(stage.batch_of, stage.step) as prefetcher, bar:
+            batches = iter(prefetcher)
+            while (
+                schedule.progress(stage.step, stage.seconds) < 1.0 and not stage.stopping.is_set()
+            ):
+                if stop_after and stage.seconds - session > 60 * stop_after:
+                    break
+                if until is not None and stage.step >= until:
+                    break
+                started = time.monotonic()
+                values = stage.make(next(batches))
+                stage.step += 1
+                stage.seconds += time.monotonic() - started
+                history.append(values["loss"])
+                bar.update()
+                if stage.step % LOG_EVERY == 0:
+                    speed = {"steps_per_second": stage.step / max(stage.seconds, 1e-9)}
+                    report.scalars(stage.step, values | speed)
+                if stage.seconds >= next_save:
+                    if not stage.watch.in_doubt:
+                        stage.save()
+                    next_save = stage.seconds + 60 * schedule.checkpoint_minutes
+                if stage.seconds >= next_report:
+                    stage.look(report)
+                    next_report = stage.seconds + 60 * schedule.report_minutes
+        stage.save()
+        if until is None:
+            stage.look(report)
     return history
+
+
+def write_recipe(out: Path, values: dict[str, Any]) -> None:
+    """Write the recipe as run into a run's folder."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / RECIPE_FILE).write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")

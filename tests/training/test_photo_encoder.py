@@ -24,7 +24,7 @@ from models.wardrobe_package import load_wardrobe
 from scripts.cli import COMMANDS
 from tests.models.toy_wardrobe import BODY, DRESSER, ENCODER, WARDROBE, write_toy_wardrobe
 from training.captures import Capture, CaptureFrame, CaptureWriter
-from training.siw_recipe import SiwStage
+from training.schedule import StagePlan
 from training.wardrobe.encoder import train_photo_encoder
 from training.wardrobe.encoder_recipe import EncoderData, EncoderSchedule, EncoderWeights
 from training.wardrobe.fit_ablations import TERMS, evaluate_fit_ablations, inception_score
@@ -101,7 +101,7 @@ def test_codes_of_drawn_people_are_learnt_and_installed(
     toys: tuple[Path, list[Path]], tmp_path: Path
 ) -> None:
     library, _ = toys
-    schedule = EncoderSchedule(rate=3e-3, training=SiwStage(steps=40))
+    schedule = EncoderSchedule(rate=3e-3, training=StagePlan(steps=40))
     before = load_arrays(library / WARDROBE)
     log = _train(toys, tmp_path / "run", schedule=schedule, install=True)
     assert log[-1]["train/explained"] > 0.15
@@ -121,7 +121,7 @@ def test_captured_people_teach_through_codes_and_images(
         toys,
         tmp_path / "run",
         kind="both",
-        schedule=EncoderSchedule(training=SiwStage(steps=2)),
+        schedule=EncoderSchedule(training=StagePlan(steps=2)),
         weights=EncoderWeights(l1=1.0, images_every=2, people=1),
     )
     assert np.isfinite(log[-1]["train/explained"])

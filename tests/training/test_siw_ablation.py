@@ -17,6 +17,7 @@ from blender_addon.contract.errors import ModelError
 from models.siw_config import SiwConfig
 from training.charts import Series, beside, line_chart
 from training.inception_features import FID_CLASSES, InceptionFeatures, WithoutPadding
+from training.schedule import StagePlan
 from training.siw_ablation import (
     CHART_FILE,
     MARKDOWN_FILE,
@@ -36,7 +37,6 @@ from training.siw_recipe import (
     SiwOptimiser,
     SiwRecipe,
     SiwSchedule,
-    SiwStage,
     SiwWeights,
 )
 from training.siw_training import SiwTraining
@@ -56,7 +56,7 @@ QUICK = SiwRecipe(
     weights=SiwWeights(),
     optimiser=SiwOptimiser(average_images=20, average_ramp=0.1),
     adversary=SiwAdversary(base=128, widest=8, r1_every=2, path=0.0),
-    schedule=SiwSchedule(unpaired=SiwStage(steps=4), explosion=0.0),
+    schedule=SiwSchedule(unpaired=StagePlan(steps=4), explosion=0.0),
 )
 
 

@@ -17,6 +17,7 @@ from models.dresser_package import load_dresser
 from models.stylegan2_discriminator import DiscriminatorConfig
 from models.texture_generator import TextureGeneratorConfig
 from models.wardrobe_package import load_wardrobe
+from training.schedule import StagePlan
 from training.wardrobe.command import train_wardrobe
 from training.wardrobe.data import Crowd
 from training.wardrobe.export import export_wardrobe
@@ -30,7 +31,6 @@ from training.wardrobe.recipe import (
     WardrobeOptimiser,
     WardrobeRecipe,
     WardrobeSchedule,
-    WardrobeStage,
     WardrobeWeights,
 )
 from training.wardrobe.training import WardrobeTraining
@@ -49,7 +49,7 @@ QUICK = WardrobeRecipe(
     data=WardrobeData(
         size=64, people=2, frames=2, textures=3, unwrapped=4, held_out_people=1, paired=0.5
     ),
-    codes=WardrobeCodes(prior="gaussian", first="principal", noise=0.05, pull=1e-3),
+    codes=WardrobeCodes(prior="kernel", first="principal", noise=0.05, pull=1e-3),
     weights=WardrobeWeights(
         texture=1.0, edges=0.5, unwrapped=2.0, l1=20.0, segmentation=1.0, mask_entropy=5.0, kept=0.3, norms="rms"
     ),
@@ -61,8 +61,8 @@ QUICK = WardrobeRecipe(
         base=256, widest=8, face_size=32, regressor=4, r1_every=2, path_every=2, augreg_share=0.5
     ),
     schedule=WardrobeSchedule(
-        texture=WardrobeStage(steps=2), image=WardrobeStage(steps=2),
-        adversarial=WardrobeStage(steps=3),
+        texture=StagePlan(steps=2), image=StagePlan(steps=2),
+        adversarial=StagePlan(steps=3),
     ),
 )  # fmt: skip
 
@@ -92,7 +92,7 @@ def open_crowd(folder: Path, data: WardrobeData, upscale: int = 2) -> Crowd:
 
 
 def only(**steps: int) -> WardrobeSchedule:
-    return WardrobeSchedule(**{name: WardrobeStage(steps=n) for name, n in steps.items()})
+    return WardrobeSchedule(**{name: StagePlan(steps=n) for name, n in steps.items()})
 
 
 def test_last_people_are_held_out_and_a_step_is_always_the_same(crowd):
@@ -167,8 +167,8 @@ def test_stopped_and_resumed_training_is_the_same_to_the_bit(crowd, tmp_path):
     stopped.start(None)
     history: list[float] = []
     # In the middle of a stage, between two, and at the end.
-    for steps in (1, 3, 3):
-        stopped.run_steps(steps, history)
+    for step in (1, 4, 7):
+        history += stopped.run(until=step)
         stopped = WardrobeTraining(QUICK, crowd, tmp_path / "stopped", CPU)
         assert stopped.resume()
     assert history == expected

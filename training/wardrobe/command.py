@@ -116,6 +116,6 @@ def train_wardrobe(
         signal.signal(number, lambda *_: training.stopping.set())
     training.run(stop_after=stop_after, progress=sys.stderr.isatty())
     made = training.stand
-    where = training.stage_name or "done"
+    where = training.stage or "done"
     print(f"{out}: step {made.step}, {made.seconds / 60:.1f} minutes, {where}")  # noqa: T201
     return 0

@@ -34,6 +34,7 @@ from training.captures import find_captures
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.divergence import DivergenceWatch
 from training.dressing_data import People
+from training.schedule import cosine, fallen
 from training.stage import run_stage
 from training.wardrobe.encoder_data import (
     EncoderImages,
@@ -53,7 +54,7 @@ from training.wardrobe.encoder_step import ImageSupervision
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from training.dressing_report import Report
+    from training.report import Report
 
 IMAGES_FILE = "images.safetensors"
 
@@ -200,9 +201,9 @@ class EncoderTraining:
         """Make one step."""
         images, w = batch
         weights, schedule = self.recipe.weights, self.schedule
-        turn = 0.5 * (1.0 + math.cos(math.pi * schedule.progress(self.step, self.seconds)))
+        fall = cosine(schedule.progress(self.step, self.seconds))
         for group in self.optimiser.param_groups:
-            group["lr"] = schedule.rate * (schedule.floor + (1.0 - schedule.floor) * turn)
+            group["lr"] = schedule.rate * fallen(fall, schedule.floor)
         self.encoder.train()
         supervised = None
         if self.supervision is not None and self.step % weights.images_every == 0:

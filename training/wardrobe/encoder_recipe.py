@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from models.photo_encoder import PhotoEncoderConfig
-from training.siw_recipe import SiwStage
+from training.schedule import StagePlan
 
 EncoderKind = Literal["generated", "captures", "both"]
 """The paper's G-encoder sees generated people, its A-encoder captured ones; ours may see both."""
@@ -79,7 +79,7 @@ class EncoderSchedule:
 
     rate: float = 1e-3
     floor: float = 1.0
-    training: SiwStage = field(default_factory=lambda: SiwStage(steps=400))
+    training: StagePlan = field(default_factory=lambda: StagePlan(steps=400))
     report_minutes: float = 5.0
     checkpoint_minutes: float = 5.0
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from models.dresser import DresserConfig
 from models.texture_generator import TextureGeneratorConfig
+from models.wardrobe import Prior  # noqa: TC001 - read at run time, for the options
 from training.losses import Norm  # noqa: TC001 - read at run time, for the options
-from training.siw_recipe import SiwStage
+from training.schedule import StagedSchedule, StagePlan
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,9 +24,6 @@ _Group = TypeVar("_Group")
 
 StageName = Literal["texture", "image", "adversarial"]
 STAGES: tuple[StageName, ...] = ("texture", "image", "adversarial")
-
-WardrobeStage = SiwStage
-"""Steps or minutes, whichever ends first; neither is no stage."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +76,9 @@ class WardrobeCodes:
 
     Attributes:
         prior: where drawn ones come from: the "mapping" network, as in the paper, or a
-            "gaussian" with mean and covariance of the training people's codes.
+            "gaussian" with mean and covariance of the training people's codes, or a "kernel" around
+            each of these, with the same mean and covariance.
+        bandwidth: of the kernel: the Gaussian's share in a drawn code, 0…1.
         first: first codes: "random", or "principal" components of the unwrapped colours, by which
             people who look alike are neighbours from the start.
         even: whether principal components all get the same variance, or keep their shares.
@@ -88,7 +88,8 @@ class WardrobeCodes:
         pull: weight of half their mean square, which keeps them near a unit Gaussian.
     """
 
-    prior: Literal["mapping", "gaussian"] = "mapping"
+    prior: Prior = "mapping"
+    bandwidth: float = 0.5
     first: Literal["random", "principal"] = "random"
     even: bool = False
     deviation: float = 0.5
@@ -238,29 +239,18 @@ class WardrobeAdversaries:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WardrobeSchedule:
+class WardrobeSchedule(StagedSchedule):
     """The stages.
 
     Attributes:
         texture: auto-decoding of unwrapped photographs.
         image: auto-decoding of images.
         adversarial: the paper's objective.
-        report_minutes: minutes between sample grids.
-        checkpoint_minutes: minutes between checkpoints.
-        explosion: the training stops when its losses against the truth, smoothed over steps, are
-            so many times their lowest value; 0 is never.
     """
 
-    texture: WardrobeStage = field(default_factory=WardrobeStage)
-    image: WardrobeStage = field(default_factory=WardrobeStage)
-    adversarial: WardrobeStage = field(default_factory=WardrobeStage)
-    report_minutes: float = 5.0
-    checkpoint_minutes: float = 3.0
-    explosion: float = 10.0
-
-    def stage(self, name: StageName) -> WardrobeStage:
-        """Return a stage by name."""
-        return getattr(self, name)
+    texture: StagePlan = field(default_factory=StagePlan)
+    image: StagePlan = field(default_factory=StagePlan)
+    adversarial: StagePlan = field(default_factory=StagePlan)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -298,7 +288,7 @@ class WardrobeRecipe:
         """Read what `to_plain` returned; unknown names are ignored, missing ones have defaults."""
         schedule = dict(values["schedule"])
         for name in STAGES:
-            schedule[name] = WardrobeStage(**schedule[name])
+            schedule[name] = StagePlan(**schedule[name])
         return cls(
             generator=TextureGeneratorConfig.from_plain(values["generator"]),
             dresser=DresserConfig.from_plain(values["dresser"]),

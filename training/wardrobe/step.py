@@ -10,6 +10,7 @@ from torch import Tensor
 
 from models.stylegan2_training import decay_of_half_life, follow
 from training.divergence import DivergenceWatch
+from training.schedule import fallen, risen
 from training.wardrobe.adversarial import Adversarial
 from training.wardrobe.data import TextureBatch
 from training.wardrobe.losses import ImageLosses, texture_losses
@@ -223,7 +224,7 @@ class WardrobeStep:
 
     def _set_rates(self, stage: StageName, steps_of_stage: int, progress: float) -> None:
         optimiser = self.recipe.optimiser
-        factor = min((steps_of_stage + 1) / max(optimiser.warm_up, 1), 1.0)
+        factor = risen(steps_of_stage, optimiser.warm_up)
         if stage == "adversarial":
             rates = {"generator": optimiser.generator_rate, "dresser": optimiser.dresser_rate}
         else:
@@ -234,8 +235,7 @@ class WardrobeStep:
                     "dresser": optimiser.image_dresser_rate,
                 }
             # Linear from half of the stage on: Adam's noise is then averaged away.
-            fall = min(2.0 - 2.0 * progress, 1.0)
-            factor *= optimiser.floor + (1.0 - optimiser.floor) * fall
+            factor *= fallen(min(2.0 - 2.0 * progress, 1.0), optimiser.floor)
         rates |= {"codes": optimiser.code_rate, "regressor": optimiser.regressor_rate}
         for group in self.optimiser.param_groups:
             group["lr"] = rates[group["name"]] * group["gain"] * factor

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -12,7 +10,7 @@ from blender_addon.contract.errors import TrainingError
 from models.dresser import grown
 from models.spectral_texture import spectral_maps
 from training.checkpoint import load_checkpoint, save_checkpoint
-from training.stage import run_stage
+from training.staged import StagedTraining, Stand
 from training.wardrobe.first_codes import principal_codes
 from training.wardrobe.from_package import is_package, package_state
 from training.wardrobe.growth import first_values
@@ -23,57 +21,20 @@ from training.wardrobe.step import WardrobeStep
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from models.dresser import Dresser
     from training.divergence import DivergenceWatch
-    from training.dressing_report import Report
     from training.wardrobe.data import Batch, Crowd, TextureBatch
     from training.wardrobe.model import WardrobeModel
-    from training.wardrobe.recipe import StageName, WardrobeRecipe, WardrobeStage
+    from training.wardrobe.recipe import StageName, WardrobeRecipe
 
 SHOWN_TEXTURES = 8
 
 
-class Stand(NamedTuple):
-    """Where a training stands.
-
-    Attributes:
-        step: steps made.
-        seconds: of training, all sessions together.
-        stage: number of the stage among `STAGES`; their count when all are done.
-        first_step: step at which it began.
-        first_second: seconds at which it began.
-    """
-
-    step: int = 0
-    seconds: float = 0.0
-    stage: int = 0
-    first_step: int = 0
-    first_second: float = 0.0
-
-
-@dataclass(frozen=True)
-class StageLength:
-    """How long a stage is, in steps and seconds of the whole training; see `stage.Length`."""
-
-    planned: WardrobeStage
-    first_step: int
-    first_second: float
-    report_minutes: float
-    checkpoint_minutes: float
-
-    @property
-    def steps(self) -> int | None:
-        """Step at which the stage ends, if planned."""
-        return None if self.planned.steps is None else self.first_step + self.planned.steps
-
-    def progress(self, step: int, seconds: float) -> float:
-        """Return how much of the stage is done, 0…1."""
-        return self.planned.progress(step - self.first_step, seconds - self.first_second)
-
-
-class WardrobeTraining:
+class WardrobeTraining(StagedTraining["StageName", "Batch | TextureBatch"]):
     """A training: players, captures, and where it stands.
 
     Args:
@@ -89,14 +50,12 @@ class WardrobeTraining:
     def __init__(
         self, recipe: WardrobeRecipe, crowd: Crowd, out: Path, device: torch.device
     ) -> None:
+        super().__init__(STAGES, recipe.schedule, out)
         _check(recipe)
-        self.recipe, self.crowd, self.out, self.device = recipe, crowd, out, device
+        self.recipe, self.crowd, self.device = recipe, crowd, device
         spectral = spectral_maps(crowd.people.body, recipe.generator.spectral_sizes)
         self.stepper = WardrobeStep(recipe, len(crowd.train), spectral, device)
-        self.stand = Stand()
-        self.stopping = threading.Event()
         self.looker: Looker | None = None
-        self._looked_at: tuple[int, int] | None = None
 
     @property
     def average(self) -> WardrobeModel:
@@ -162,74 +121,51 @@ class WardrobeTraining:
         if self.stepper.adversarial is not None and self._enlarged(state):
             self.stepper.adversarial.grown = True
 
-    def run(self, *, stop_after: float | None = None, progress: bool = False) -> list[float]:
-        """Train until all stages or the session end; a checkpoint stands at the end.
+    @property
+    def watch(self) -> DivergenceWatch:
+        """Of the present stage."""
+        return self.stepper.watch
 
-        Args:
-            stop_after: minutes of this session; the schedule stays as planned.
-            progress: show a bar on stderr.
+    def recipe_values(self) -> dict[str, Any]:
+        """Return the recipe as run."""
+        return self.recipe.to_plain()
 
-        Returns:
-            the loss of each step made.
+    def batch_of(self, step: int) -> Batch | TextureBatch:
+        """Return a step's batch in the present stage: the same for the same step."""
+        crowd, seed = self.crowd, self.recipe.seed
+        if self.stage == "texture":
+            return crowd.texture_batch(seed, step)
+        if self.stage == "image":
+            return crowd.batch(seed, step, whole=False, unwrapped=self.recipe.weights.unwrapped > 0)
+        return crowd.batch(seed, step)
 
-        Raises:
-            TrainingDiverged: a loss is not finite or exploded; the last checkpoint stays.
-        """
-        history: list[float] = []
-        begin = self.stand.seconds
-        while (name := self._advance()) is not None and not self.stopping.is_set():
-            left = None
-            if stop_after is not None:
-                left = stop_after - (self.stand.seconds - begin) / 60.0
-                if left <= 0.0:
-                    break
-            running = RunningStage(self, name)
-            history += run_stage(running, stop_after=left, progress=progress)
-        return history
+    def make(self, batch: Batch | TextureBatch) -> dict[str, float]:
+        """Make one step of the present stage."""
+        if self.stage is None:
+            raise RuntimeError("all stages are done")
+        progress = self.schedule.progress(self.step, self.seconds)
+        return self.stepper.make(batch, self.stage, self.step, self.steps_of_stage, progress)
 
-    def look(self, report: Report | None = None) -> dict[str, float]:
-        """Measure held-out frames and drawn people, and show them; returns the figures."""
+    def ended(self, name: StageName) -> None:
+        """Begin the next stage's watch anew."""
+        del name
+        self.stepper.begin_stage()
+
+    def measure(self) -> tuple[dict[str, float], NDArray[np.uint8]]:
+        """Measure held-out frames and drawn people, and paint them."""
         model = self.stepper.average.eval()
-        if self.stage_name == "texture":
-            figures, picture = self._look_at_textures(model)
-        else:
-            looker = self._looking()
-            figures, picture = looker.figures(model), looker.grid(model)
-        if report is not None:
-            self._looked_at = (self.stand.step, self.stand.stage)
-            report.scalars(self.stand.step, figures | {"minutes": self.stand.seconds / 60.0})
-            report.grid(self.stand.step, picture)
-        return figures
+        if self.stage == "texture":
+            return self._look_at_textures(model)
+        return self._looking().figures(model), self._looking().grid(model)
 
     def looked_at_images(self) -> dict[str, float]:
         """Return the figures of rendered people, whatever the stage."""
         return self._looking().figures(self.stepper.average.eval())
 
-    def run_steps(self, count: int, history: list[float]) -> None:
-        """Train for so many steps and save; add their losses to a history."""
-        for _ in range(count):
-            name = self._advance()
-            if name is None:
-                return
-            running = RunningStage(self, name)
-            history.append(running.make(running.batch_of(running.step))["loss"])
-            running.step += 1
-            running.save()
-
     def _looking(self) -> Looker:
         if self.looker is None:
             self.looker = Looker(self.crowd, self.recipe.seed)
         return self.looker
-
-    @property
-    def has_looked(self) -> bool:
-        """Whether what has been learnt by now has been shown."""
-        return self._looked_at == (self.stand.step, self.stand.stage)
-
-    @property
-    def stage_name(self) -> StageName | None:
-        """The stage that the next step belongs to; None when all are done."""
-        return STAGES[self.stand.stage] if self.stand.stage < len(STAGES) else None
 
     def save(self) -> None:
         """Write the checkpoint."""
@@ -237,7 +173,7 @@ class WardrobeTraining:
         save_checkpoint(self.out, state | {"stand": list(self.stand), "people": self.ids})
 
     @torch.no_grad()
-    def _look_at_textures(self, model: WardrobeModel) -> tuple[dict[str, float], Any]:
+    def _look_at_textures(self, model: WardrobeModel) -> tuple[dict[str, float], NDArray[np.uint8]]:
         few = self.crowd.train[:: max(len(self.crowd.train) // SHOWN_TEXTURES, 1)][:SHOWN_TEXTURES]
         truth = self.crowd.textures_of(few)
         painted = model.textures(model.codes[few])[:, :3].cpu()
@@ -251,30 +187,6 @@ class WardrobeTraining:
             "codes/deviation": float(model.codes.std(dim=0).mean()),
         }
         return figures, texture_rows(drawn, [truth.colour * truth.visibility, painted])
-
-    def _advance(self) -> StageName | None:
-        """Return the stage of the next step, past those that are done or not planned."""
-        while (name := self.stage_name) is not None:
-            stand = self.stand
-            length = self.length()
-            if length.progress(stand.step, stand.seconds) < 1.0:
-                return name
-            self.stand = stand._replace(
-                stage=stand.stage + 1, first_step=stand.step, first_second=stand.seconds
-            )
-            self.stepper.begin_stage()
-        return None
-
-    def length(self) -> StageLength:
-        """Return how long the present stage is."""
-        schedule, stand = self.recipe.schedule, self.stand
-        return StageLength(
-            schedule.stage(STAGES[stand.stage]),
-            stand.first_step,
-            stand.first_second,
-            schedule.report_minutes,
-            schedule.checkpoint_minutes,
-        )
 
     def _first_codes(self) -> None:
         codes = self.recipe.codes
@@ -318,62 +230,8 @@ class WardrobeTraining:
         return self.recipe.dresser.upscale == 2 and not has
 
 
-class RunningStage:
-    """One stage of a training for `stage.run_stage`; see `stage.Stage`."""
-
-    def __init__(self, training: WardrobeTraining, name: StageName) -> None:
-        self._training = training
-        self._name: StageName = name
-        self.out = training.out
-        self.schedule = training.length()
-        self.step = training.stand.step
-        self.seconds = training.stand.seconds
-        self.stopping = training.stopping
-        self.watch: DivergenceWatch = training.stepper.watch
-
-    def recipe_values(self) -> dict[str, Any]:
-        """Return the recipe as run."""
-        return self._training.recipe.to_plain()
-
-    def batch_of(self, step: int) -> Batch | TextureBatch:
-        """Return a step's batch: the same for the same step."""
-        crowd, seed = self._training.crowd, self._training.recipe.seed
-        if self._name == "texture":
-            return crowd.texture_batch(seed, step)
-        if self._name == "image":
-            unwrapped = self._training.recipe.weights.unwrapped > 0
-            return crowd.batch(seed, step, whole=False, unwrapped=unwrapped)
-        return crowd.batch(seed, step)
-
-    def make(self, batch: Batch | TextureBatch) -> dict[str, float]:
-        """Make one step."""
-        first = self.schedule.first_step
-        progress = self.schedule.progress(self.step, self.seconds)
-        return self._training.stepper.make(
-            batch, self._name, self.step, self.step - first, progress
-        )
-
-    def save(self) -> None:
-        """Write the checkpoint."""
-        self._note()
-        self._training.save()
-
-    def look(self, report: Report) -> None:
-        """Measure and show what has been learnt."""
-        self._note()
-        if not self._training.has_looked:
-            self._training.look(report)
-
-    def _note(self) -> None:
-        stand = self._training.stand
-        self._training.stand = stand._replace(step=self.step, seconds=self.seconds)
-
-
 def _check(recipe: WardrobeRecipe) -> None:
-    schedule = recipe.schedule
-    if all(schedule.stage(name).skipped for name in STAGES):
-        raise TrainingError("no stage has an end", "set steps or minutes of a stage")
-    adversarial = not schedule.adversarial.skipped
+    adversarial = not recipe.schedule.adversarial.skipped
     if adversarial and recipe.weights.adv_binary and recipe.data.frames < 2:
         raise TrainingError("D_binary needs two frames of a person", "set data.frames to 2 or more")
     if recipe.codes.prior == "mapping" and not recipe.generator.mapping_layers:
