@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from models.stylegan2_discriminator import Discriminator
     from models.texture_generator import TextureGenerator
 
-Prior = Literal["gaussian", "mapping"]
+Prior = Literal["gaussian", "kernel", "mapping"]
+"""Where drawn people come from: a Gaussian over styles, near one of a bank of people, or from z."""
 
 TRUNCATION = 0.7
 """Of drawn people: 1 leaves them as drawn, 0 is the mean person."""
@@ -34,19 +35,29 @@ SUM_TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class WardrobeSpace:
-    """Mean and principal directions of styles; a Gaussian with that covariance is the simple prior.
+    """Mean and principal directions of styles, and where drawn people lie among them.
+
+    A Gaussian with the styles' covariance draws from between all people: who has neither trousers nor
+    bare legs gets something of both. With a bank, people are drawn near somebody of it: by a kernel
+    density whose mean and covariance are the Gaussian's still (the smoothed bootstrap of Silverman
+    1986, section 6.4).
 
     Attributes:
         mean: (1 or L, W) float32; one for all layers, or one for each.
         axes: (K, 1 or L, W) float32 of unit length, by falling spread.
         spreads: (K,) float32 standard deviation along each.
         names: of the first directions, by what they do.
+        bank: (N, 1 or L, W) float32 styles that people are drawn near to; None for the Gaussian.
+        bandwidth: with a bank, the share of the Gaussian in a drawn style, 0…1: 0 copies the bank's
+            people, 1 is the Gaussian.
     """
 
     mean: Tensor
     axes: Tensor
     spreads: Tensor
     names: tuple[str, ...] = ()
+    bank: Tensor | None = None
+    bandwidth: float = 1.0
 
     @classmethod
     def of(cls, codes: Tensor, most: int | None = None, names: Sequence[str] = ()) -> WardrobeSpace:
@@ -71,6 +82,15 @@ class WardrobeSpace:
         axes = (axes * peaks.sign()).view(count, *mean.shape)
         return cls(mean, axes, values / (len(codes) - 1) ** 0.5, tuple(names))
 
+    def draw(self, random: torch.Generator) -> Tensor:
+        """Return how far somebody by chance is from the mean, (1 or L, W)."""
+        amounts = torch.randn(len(self.spreads), generator=random).to(self.mean.device)
+        offset = torch.einsum("k,klw->lw", amounts * self.spreads, self.axes)
+        if self.bank is None:
+            return offset
+        near = self.bank[int(torch.randint(len(self.bank), (), generator=random))]
+        return drawn_near(near - self.mean, offset, self.bandwidth)
+
     def moved(self, amounts: Iterable[tuple[int, float]]) -> Tensor:
         """Return the step (1 or L, W) that goes along directions.
 
@@ -90,6 +110,17 @@ class WardrobeSpace:
                 )
             step = step + amount * self.spreads[index] * self.axes[index]
         return step
+
+
+def drawn_near(person: Tensor, other: Tensor, bandwidth: float) -> Tensor:
+    """Return a style near a person's, both as ways from the mean; their covariance is kept.
+
+    Args:
+        person: (…, W) of somebody who exists.
+        other: (…, W) of the Gaussian with the people's covariance.
+        bandwidth: the Gaussian's share, 0…1.
+    """
+    return (1.0 - bandwidth**2) ** 0.5 * person + bandwidth * other
 
 
 @dataclass(frozen=True)
@@ -171,8 +202,7 @@ class Wardrobe:
             z = torch.randn(1, self.generator.config.code, generator=random)
             offset = self.generator.mapping(z.to(mean.device)) - mean
         else:
-            amounts = torch.randn(len(self.space.spreads), generator=random).to(mean.device)
-            offset = torch.einsum("k,klw->lw", amounts * self.space.spreads, self.space.axes)
+            offset = self.space.draw(random)
         return self._layered(mean + truncation * offset)
 
     def direction(self, index: int, amount: float) -> Tensor:

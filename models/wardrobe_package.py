@@ -9,7 +9,7 @@ wardrobe is an ordinary avatar's package whose texture may be accompanied by its
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +98,7 @@ def write_wardrobe(
     architecture: dict[str, Any] = {
         "generator": generator.config.to_plain(),
         "prior": prior,
+        "bandwidth": space.bandwidth,
         "directions": list(space.names),
         "encoder": None if encoder is None else encoder.config.to_plain(),
         "face": None if face is None else asdict(face.config),
@@ -109,6 +110,8 @@ def write_wardrobe(
         f"{_SPACE}axes": space.axes,
         f"{_SPACE}spreads": space.spreads,
     }
+    if space.bank is not None:
+        arrays[f"{_SPACE}bank"] = space.bank
     modules: dict[str, nn.Module | None] = {
         "generator": generator,
         "encoder": encoder,
@@ -177,6 +180,8 @@ def load_wardrobe(
         space = WardrobeSpace(
             *(arrays[_SPACE + key].float() for key in ("mean", "axes", "spreads")),
             names=tuple(architecture.get("directions", ())),
+            bank=bank.float() if (bank := arrays.get(f"{_SPACE}bank")) is not None else None,
+            bandwidth=float(architecture.get("bandwidth", 1.0)),
         )
         prior = architecture["prior"]
         _check_parts(config, space, encoder, prior)
@@ -280,8 +285,12 @@ def _check_parts(
         raise BadParameter(f"the mean style must be {(1, config.style)} or one for each layer")
     if space.axes.shape != (len(space.spreads), *shape) or len(space.names) > len(space.spreads):
         raise BadParameter("directions, their spreads and their names do not fit together")
-    if prior not in ("gaussian", "mapping") or (prior == "mapping" and not config.mapping_layers):
+    if prior not in get_args(Prior) or (prior == "mapping" and not config.mapping_layers):
         raise BadParameter(f"the generator has no prior {prior!r}")
+    if (prior == "kernel") != (space.bank is not None) or not 0.0 <= space.bandwidth <= 1.0:
+        raise BadParameter("a kernel prior, and no other, has a bank and a bandwidth of 0 to 1")
+    if space.bank is not None and (not len(space.bank) or space.bank.shape[1:] != shape):
+        raise BadParameter(f"the bank must hold styles of the shape {shape}")
     if encoder is None:
         return
     if (encoder.config.layers, encoder.config.style) != (config.layers, config.style):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -67,6 +69,26 @@ def test_drawn_people_have_the_mean_and_covariance_of_the_codes():
     assert len(WardrobeSpace.of(codes[:3]).axes) == 2, "three people differ in two directions"
     with pytest.raises(BadParameter, match="at least two"):
         WardrobeSpace.of(codes[:1])
+
+
+def test_people_drawn_near_a_bank_keep_mean_and_covariance_and_are_like_somebody_of_it():
+    codes = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)).sign() * torch.tensor(
+        [3.0, 1.0, 0.5, 0.2]
+    )
+    gaussian = WardrobeSpace.of(codes)
+    kernel = replace(gaussian, bank=codes[:, None], bandwidth=0.4)
+    random = torch.Generator().manual_seed(1)
+    drawn = {
+        name: torch.stack([space.draw(random)[0] for _ in range(4000)]) + space.mean
+        for name, space in {"gaussian": gaussian, "kernel": kernel}.items()
+    }
+    torch.testing.assert_close(drawn["kernel"].T.cov(), codes.T.cov(), rtol=0.1, atol=0.1)
+    torch.testing.assert_close(drawn["kernel"].mean(dim=0), codes.mean(dim=0), rtol=0, atol=0.1)
+    # Codes lie at ±3: a Gaussian draws most people from between them, a kernel next to none.
+    between = {name: float((w[:, 0].abs() < 1.0).float().mean()) for name, w in drawn.items()}
+    assert between["gaussian"] > 0.2 > 0.1 > between["kernel"]
+    still = replace(kernel, bandwidth=0.0).draw(random) + kernel.mean
+    assert torch.cdist(still, codes).min() < 1e-5, "without the Gaussian it is a person of the bank"
 
 
 def test_a_direction_goes_so_many_deviations(wardrobe):
@@ -151,6 +173,26 @@ def test_encoder_face_and_a_further_trainings_arrays_are_optional(written, tmp_p
             tmp_path / "mapped", networks.generator, networks.space, prior="mapping",
             dresser=read_manifest(library / DRESSER), body="body-cc0", name="M", licence=LICENCE,
         )  # fmt: skip
+
+
+def test_a_bank_to_draw_near_to_survives_the_package(written, tmp_path):
+    library, networks = written
+    bank = torch.randn(5, *networks.space.mean.shape, generator=torch.Generator().manual_seed(2))
+    space = replace(networks.space, bank=bank.half().float(), bandwidth=0.3)
+    settings = {
+        "dresser": read_manifest(library / DRESSER), "body": "body-cc0",
+        "name": "Near", "licence": LICENCE,
+    }  # fmt: skip
+    write_wardrobe(tmp_path / "near", networks.generator, space, prior="kernel", **settings)
+    near = Wardrobe.load([tmp_path, library], "near")
+    assert torch.equal(near.space.bank, space.bank)
+    expected = space.draw(torch.Generator().manual_seed(7)) + space.mean
+    torch.testing.assert_close(near.draw(7, 1.0)[:1], expected[:1], rtol=1e-2, atol=1e-2)
+    with pytest.raises(BadParameter, match="a kernel prior, and no other"):
+        write_wardrobe(tmp_path / "x", networks.generator, space, prior="gaussian", **settings)
+    wrong = replace(space, bank=bank[..., :-1])
+    with pytest.raises(BadParameter, match="styles of the shape"):
+        write_wardrobe(tmp_path / "x", networks.generator, wrong, prior="kernel", **settings)
 
 
 def test_people_of_a_wardrobe_are_ordinary_avatars(library, wardrobe):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from blender_addon.contract.errors import CaptureError, SplitLeak
 from training.wardrobe.evaluation import Shown, split_people, wardrobe_figures, write_sheet
-from training.wardrobe.samples import Colours
+from training.wardrobe.samples import Colours, novelty
 
 PEOPLE, POSES = 40, 3
 
@@ -56,6 +56,15 @@ def test_people_who_are_all_alike_are_told_from_a_crowd():
 
 def test_people_who_change_with_their_pose_have_no_identity():
     assert figures(shown(3, within=0.3))["identity"] > 0.6
+
+
+def test_copies_of_captured_people_are_not_new():
+    captured, strangers = shown(1).colours, shown(3).colours
+    assert novelty(strangers, captured) == pytest.approx(1.0, abs=0.2)
+    assert novelty(shown(1).colours, captured) == 0.0
+    parted = Colours(strangers.mean.copy(), strangers.person)
+    parted.mean[::2, 1:] = np.nan
+    assert 0.0 < novelty(parted, captured) < 1.2, "what one does not see does not count"
 
 
 def test_a_package_that_does_not_say_whom_it_knows_is_not_measured():

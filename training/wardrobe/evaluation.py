@@ -28,6 +28,7 @@ from training.wardrobe.recipe import WardrobeData, WardrobeRecipe
 from training.wardrobe.samples import (
     Colours,
     images_of,
+    novelty,
     part_colours,
     part_map,
     render,
@@ -137,6 +138,8 @@ def evaluate_wardrobe(
     captured = show_captured(crowd, some_frames(crowd, known, count, seed))
     others = show_captured(crowd, some_frames(crowd, unknown, count, seed))
     figures = wardrobe_figures(drawn, captured, others, features_of(2, inception))
+    everybody = show_captured(crowd, some_frames(crowd, known, len(known), seed))
+    figures["novelty"] = figure(novelty(drawn.colours, everybody.colours))
     if sheet is not None:
         write_sheet(sheet, drawn.images, counts.poses)
     return publish(figures, json)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path  # noqa: TC003 - jsonargparse reads the annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -14,7 +15,7 @@ from models.avatar_preview import preview, side_by_side
 from models.package import DEFAULT_LIBRARY, Manifest, package_digest, write_package
 from models.spectral_texture import spectral_maps
 from models.stylegan2_discriminator import DiscriminatorConfig
-from models.wardrobe import Wardrobe, WardrobeSpace
+from models.wardrobe import Prior, Wardrobe, WardrobeSpace
 from models.wardrobe_package import write_wardrobe
 from training.captures import find_captures
 from training.checkpoint import load_checkpoint
@@ -67,6 +68,8 @@ def export_wardrobe(
     id: str = "wardrobe-people",  # noqa: A002
     dresser_id: str = "dresser-wardrobe",
     name: str = "People",
+    prior: Prior | None = None,
+    bandwidth: float | None = None,
 ) -> int:
     """Write a run's wardrobe and its dresser as packages; those of the same ids are replaced.
 
@@ -77,8 +80,11 @@ def export_wardrobe(
         id: of the wardrobe's package.
         dresser_id: of the dresser's.
         name: what people read.
+        prior: where drawn people come from; the run's when omitted. Only the adversarial stage
+            learns with one.
+        bandwidth: of a "kernel" prior; the run's when omitted.
     """
-    trained = read_run(run)
+    trained = _with_prior(read_run(run), prior, bandwidth)
     recipe = trained.recipe
     crowd = Crowd.open(
         find_captures(captures),
@@ -109,7 +115,7 @@ def export_wardrobe(
     }
     space = space_of(trained)
     names = direction_names(trained.model, space, crowd, NAMED)
-    space = WardrobeSpace(space.mean, space.axes, space.spreads, tuple(names))
+    space = replace(space, names=tuple(names))
     dresser = Manifest(
         kind="dresser",
         id=dresser_id,
@@ -183,8 +189,13 @@ def with_maps(model: WardrobeModel, crowd: Crowd) -> Any:
 def space_of(trained: TrainedWardrobe) -> WardrobeSpace:
     """Return mean and directions of the codes, or of styles that the mapping makes."""
     model = trained.model
-    if trained.recipe.codes.prior == "gaussian":
-        return WardrobeSpace.of(model.codes, DIRECTIONS)
+    settings = trained.recipe.codes
+    if settings.prior != "mapping":
+        space = WardrobeSpace.of(model.codes, DIRECTIONS)
+        if settings.prior == "gaussian":
+            return space
+        bank = model.codes.detach().float()[:, None]
+        return replace(space, bank=bank, bandwidth=settings.bandwidth)
     random = torch.Generator().manual_seed(trained.recipe.seed)
     z = torch.randn(SAMPLED, trained.recipe.generator.code, generator=random)
     return WardrobeSpace.of(model.generator.mapping(z), DIRECTIONS)
@@ -206,6 +217,21 @@ def preview_of(trained: TrainedWardrobe, space: WardrobeSpace, crowd: Crowd) -> 
         betas = crowd.people.captures[crowd.train[seed % len(crowd.train)]].betas
         pictures.append(preview(shown, betas))
     return side_by_side(pictures)
+
+
+def _with_prior(
+    trained: TrainedWardrobe, prior: Prior | None, bandwidth: float | None
+) -> TrainedWardrobe:
+    codes = trained.recipe.codes
+    codes = replace(
+        codes,
+        prior=prior or codes.prior,
+        bandwidth=codes.bandwidth if bandwidth is None else bandwidth,
+    )
+    if codes.prior == "mapping" and not trained.recipe.generator.mapping_layers:
+        raise TrainingError("the run has no mapping to draw from", 'use the prior "kernel"')
+    trained.model.settings = codes
+    return trained._replace(recipe=replace(trained.recipe, codes=codes))
 
 
 def _of_the_run(crowd: Crowd, trained: TrainedWardrobe) -> Crowd:

@@ -12,6 +12,7 @@ from models.dresser import Dressed, Dresser
 from models.shell import stacked
 from models.texture import gather_features
 from models.texture_generator import TextureGenerator
+from models.wardrobe import drawn_near
 from training.dressing_model import chain_of
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ class WardrobeModel(nn.Module):
         self, recipe: WardrobeRecipe, people: int, spectral: Sequence[Tensor] | None
     ) -> None:
         super().__init__()
+        self.settings = recipe.codes
         with torch.random.fork_rng():
             torch.manual_seed(recipe.seed)
             self.generator = TextureGenerator(recipe.generator, spectral)
@@ -78,14 +80,20 @@ class WardrobeModel(nn.Module):
         return Dressed(dressed.rgb, dressed.masks * batch.captured)
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        """Draw codes (count, style) from the Gaussian that the people's codes span.
+        """Draw codes (count, style) from the Gaussian that the people's codes span, or near them.
 
-        Mean and covariance are those of the codes as they are now; no matrix is factorised.
+        Mean and covariance are those of the codes as they are now; no matrix is factorised. With the
+        prior "kernel" each is near the code of somebody, see `models.wardrobe.WardrobeSpace`.
         """
         mean = self.codes.mean(dim=0)
-        spread = (self.codes - mean) / math.sqrt(max(len(self.codes) - 1, 1))
+        offsets = self.codes - mean
+        spread = offsets / math.sqrt(max(len(self.codes) - 1, 1))
         weights = torch.randn(count, len(self.codes), generator=generator)
-        return mean + weights.to(mean.device) @ spread
+        drawn = weights.to(mean.device) @ spread
+        if self.settings.prior == "kernel":
+            near = torch.randint(len(offsets), (count,), generator=generator)
+            drawn = drawn_near(offsets[near.to(mean.device)], drawn, self.settings.bandwidth)
+        return mean + drawn
 
     def freeze_statistics(self) -> None:
         """Make R's batch normalisation use its running statistics, as rendering does."""

@@ -253,6 +253,28 @@ def identity_ratio(colours: Colours) -> float:
     return float(np.mean(own) / np.mean(others)) if own and others else float("nan")
 
 
+def novelty(drawn: Colours, captured: Colours) -> float:
+    """Return how far drawn people are from whom they resemble most, over the same of captured ones.
+
+    Distances are means over the parts that both images show. About 1: drawn people differ from
+    captured ones as these differ from one another; well below: they are copies of them.
+    """
+    nearest = [_nearest(row, captured.mean) for row in drawn.mean]
+    others = [
+        _nearest(row, captured.mean[captured.person != person])
+        for row, person in zip(captured.mean, captured.person, strict=True)
+    ]
+    return float(np.nanmean(nearest) / np.nanmean(others))
+
+
+def _nearest(one: NDArray[np.float64], others: NDArray[np.float64]) -> float:
+    apart = np.linalg.norm(others - one, axis=2)
+    both = ~np.isnan(apart)
+    apart = np.where(both, apart, 0.0).sum(axis=1) / np.maximum(both.sum(axis=1), 1)
+    apart = apart[both.any(axis=1)]
+    return float(apart.min()) if len(apart) else float("nan")
+
+
 def _deviation(colours: NDArray[np.float64]) -> float:
     known = colours[~np.isnan(colours).any(axis=1)]
     return float(np.sqrt(known.var(axis=0).sum())) if len(known) > 1 else 0.0
