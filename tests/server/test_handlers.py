@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,7 +15,6 @@ from blender_addon.client import Client
 from blender_addon.contract import operations as ops
 from blender_addon.contract.errors import BodyMismatch, PackageDamaged, SetupError, UnknownModel
 from blender_addon.contract.wire import Arrays, Request
-from blender_addon.local_server import LocalServer
 from models.body import load_body, skin
 from models.dresser import Dresser, DresserConfig
 from models.package import DEFAULT_LIBRARY, WEIGHTS_FILE, Manifest, write_package
@@ -24,11 +22,13 @@ from server import handlers
 from server.handlers import avatar, body
 from server.library import Library
 from server.operation import Context
-from tests.server.running import ROOT, frame, worker_pid
+from tests.server.running import frame, start_product, worker_pid
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from blender_addon.local_server import LocalServer
 
 BODY = "body-cc0"
 
@@ -45,15 +45,6 @@ def write_avatar(library: Path, seed: int) -> None:
         requirements={"body": BODY, "dresser": "dress"}, architecture={"betas": [0.0] * 10},
     )  # fmt: skip
     write_package(library / "eve", manifest, {"texture": texture})
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other on a busy machine cost more than they gain here."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -204,11 +195,7 @@ def test_a_missing_gpu_is_named(untrained):
 
 @pytest.fixture
 def real_server(untrained: Path, tmp_path: Path) -> Iterator[LocalServer]:
-    command = [sys.executable, "-m", "scripts.cli", "serve"]
-    options = ("--cache-mb", "0", "--device", "cpu")
-    server = LocalServer.start(
-        command, log=tmp_path / "server.log", library=untrained, cwd=ROOT, options=options
-    )
+    server = start_product(tmp_path, untrained, "--cache-mb", "0")
     yield server
     server.stop()
 
