@@ -140,12 +140,14 @@ class Vgg19Distance(PerceptualDistance):
         import torchvision
 
         last = max(index for index, _ in VGG19_LAYERS.values())
-        layers = list(torchvision.models.vgg19(weights=None).features.children())
+        with torch.device("meta"):  # no seconds for random numbers that the file's replace
+            layers = list(torchvision.models.vgg19(weights=None).features.children())
         self.network = nn.Sequential(*layers[: last + 1])
         expected = self.network.state_dict()
         given = read_weights(weights)
         try:
-            self.network.load_state_dict({name: given[f"features.{name}"] for name in expected})
+            own = {name: given[f"features.{name}"].float() for name in expected}
+            self.network.load_state_dict(own, assign=True)
         except (KeyError, RuntimeError) as error:
             raise ModelError(
                 f"{weights} does not hold VGG19's weights ({error})",

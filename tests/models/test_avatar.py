@@ -12,7 +12,7 @@ from blender_addon.contract.operations import PosedBody
 from blender_addon.contract.versions import PACKAGE_FORMAT, PACKAGE_FORMAT_DELTA
 from models.avatar import AvatarRenderer
 from models.body import load_body
-from models.dresser import Dresser, DresserConfig
+from models.dresser import Dresser
 from models.dresser_delta import delta_of
 from models.frame import filled_depth
 from models.package import (
@@ -23,6 +23,7 @@ from models.package import (
     read_manifest,
     write_package,
 )
+from tests.training.toy_people import LIGHT_DRESSER
 
 BODY = DEFAULT_LIBRARY / "body-cc0"
 UP = np.array([0.0, 1.0, 0.0])
@@ -31,7 +32,7 @@ UP = np.array([0.0, 1.0, 0.0])
 @pytest.fixture(scope="module")
 def renderer():
     torch.manual_seed(0)
-    dresser = Dresser(DresserConfig(encoder="mobilenet_v2"))
+    dresser = Dresser(LIGHT_DRESSER)
     # An untrained mask head: make the body opaque and the rest empty, so that placing can be seen.
     torch.nn.init.constant_(dresser.mask_head[-1].bias, 0.5)
     return AvatarRenderer(load_body(BODY), torch.randn(16, 64, 64), dresser, "test")

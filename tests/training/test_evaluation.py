@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from blender_addon.contract.errors import CaptureError, SplitLeak, TrainingError
-from models.dresser import Dresser, DresserConfig
+from models.dresser import Dresser
 from models.package import read_manifest, write_package
 from training.captures import Capture
 from training.dressing_data import People, load_frames
@@ -41,7 +41,7 @@ from training.plain_texture import (
     write_plain_texture,
 )
 
-from .toy_people import BODY_ID, write_toy_capture
+from .toy_people import BODY_ID, LIGHT_DRESSER, write_toy_capture
 
 # --- figures
 
@@ -123,10 +123,10 @@ def shipped(tmp_path_factory):
             base,
             kind="dresser",
             id="dresser-x",
-            architecture=DresserConfig().to_plain(),
+            architecture=LIGHT_DRESSER.to_plain(),
             data={"training_frames": people.captures[0].digests("train")},
         ),
-        Dresser().half().state_dict(),
+        Dresser(LIGHT_DRESSER).half().state_dict(),
     )
     write_package(
         library / "avatar-toy-0",
