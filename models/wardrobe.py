@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from blender_addon.contract.avatar_look import DEFAULT_TRUNCATION
 from blender_addon.contract.errors import BadParameter
 
 if TYPE_CHECKING:
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 Prior = Literal["gaussian", "kernel", "mapping"]
 """Where drawn people come from: a Gaussian over styles, near one of a bank of people, or from z."""
 
-TRUNCATION = 0.7
-"""Of drawn people: 1 leaves them as drawn, 0 is the mean person."""
 SUM_TOLERANCE = 1e-3
 """How far the weights of a blend may be from adding up to 1."""
 
@@ -189,7 +188,7 @@ class Wardrobe:
         return self.space.names
 
     @torch.no_grad()
-    def draw(self, seed: int, truncation: float = TRUNCATION) -> Tensor:
+    def draw(self, seed: int, truncation: float = DEFAULT_TRUNCATION) -> Tensor:
         """Return the styles (L, W) of somebody; the same seed gives the same person.
 
         Args:

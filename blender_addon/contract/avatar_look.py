@@ -27,7 +27,7 @@ PARTS = ("head", "torso", "legs", "hands", "feet")
 
 MAX_LOOK_DIRECTIONS = 64
 MAX_DIRECTION_AMOUNT = 20.0
-DEFAULT_TRUNCATION = 0.7
+DEFAULT_TRUNCATION = 0.85
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +60,7 @@ class AvatarLook:
     On the wire a map: sources (list of 1…16 maps: avatar or seed or neither, weight; weights add
     up to 1; default the avatar's own), directions (list of [index, amount], at most 64), parts
     (map by `PARTS` of maps: avatar or seed or neither, amount 0…1), truncation (0…2, default
-    0.7), wardrobe (str, optional).
+    0.85), wardrobe (str, optional).
 
     Attributes:
         sources: blended, with weights that add up to 1.

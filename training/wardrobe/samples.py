@@ -27,7 +27,6 @@ MEASURED = 24
 """Held-out frames that a look measures."""
 DRAWN = 24
 """People drawn for the figures of diversity."""
-TRUNCATION = 1.0
 PARTS = ("head", "torso", "legs", "feet", "hands")
 """Parts of the body whose mean colours are compared."""
 _FEWEST = 40
