@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from tests.blender import exr
+from blender_addon.capture.exr import read_exr
 
 
 def _save(blender, scene, path, kind="PNG"):
@@ -23,7 +23,7 @@ def _save(blender, scene, path, kind="PNG"):
     scene.render.filepath = str(path)
     blender.ops.render.render(write_still=True)
     if kind != "PNG":
-        return exr.read(path)
+        return read_exr(path.read_bytes())
     return _pixels(blender, path)
 
 

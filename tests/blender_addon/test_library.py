@@ -62,21 +62,25 @@ def test_avatars_previews_and_bodies_come_over_the_socket(server, fresh):
         known.avatar("nobody")
 
 
-def test_two_people_are_rendered_where_blenders_camera_sees_them(server, fresh):
-    avatar = library.fetch(server.endpoint, previews=False).avatars[0]
-    lens = BlenderLens(
+def _lens(width, height):
+    return BlenderLens(
         lens=50.0,
         sensor_width=36.0,
         sensor_height=24.0,
         sensor_fit="AUTO",
         shift_x=0.0,
         shift_y=0.0,
-        resolution_x=160,
-        resolution_y=128,
+        resolution_x=width,
+        resolution_y=height,
         resolution_percentage=100,
         pixel_aspect_x=1.0,
         pixel_aspect_y=1.0,
     )
+
+
+def test_two_people_are_rendered_where_blenders_camera_sees_them(server, fresh):
+    avatar = library.fetch(server.endpoint, previews=False).avatars[0]
+    lens = _lens(160, 128)
     world = np.array([[1, 0, 0, 0], [0, 0, -1, -5.0], [0, 1, 0, -0.3], [0, 0, 0, 1.0]])
     camera = to_smplx(from_blender(lens, world))
     people = [_standing(avatar, "left", (-0.8, 0, 0)), _standing(avatar, "right", (0.8, 0, 0.5))]
@@ -120,24 +124,7 @@ def _standing(avatar, name, place):
 def test_a_frames_digest_changes_with_whatever_its_pixels_depend_on():
     avatar = library.Avatar(id="a", name="A", digest="1", licence="", body="b", betas=(0.0, 1.0))
     person = _standing(avatar, "p", (0, 0, 0))
-    camera = to_smplx(
-        from_blender(
-            BlenderLens(
-                lens=50.0,
-                sensor_width=36.0,
-                sensor_height=24.0,
-                sensor_fit="AUTO",
-                shift_x=0.0,
-                shift_y=0.0,
-                resolution_x=64,
-                resolution_y=64,
-                resolution_percentage=100,
-                pixel_aspect_x=1.0,
-                pixel_aspect_y=1.0,
-            ),
-            np.eye(4),
-        )
-    )
+    camera = to_smplx(from_blender(_lens(64, 64), np.eye(4)))
     first = frame_digest([person], camera, {"a": "1"})
     assert frame_digest([person], camera, {"a": "1"}) == first
     moved = _standing(avatar, "p", (0, 0, 1e-4))
