@@ -30,8 +30,9 @@ from blender_addon.contract.fields import is_model_id
 from blender_addon.contract.wardrobe import PersonView
 from models.avatar_look import Looks
 from models.look_package import save_look
-from models.package import DEFAULT_LIBRARY, MANIFEST_FILE
+from models.package import DEFAULT_LIBRARY
 from models.people_view import picture
+from scripts.new_package import free_folder
 from server.library import Library
 from server.storage import Storage
 
@@ -261,7 +262,7 @@ class _People:
         self, avatar: str, look: AvatarLook, name: str, identity: str, *, replace: bool
     ) -> Path:
         """Write a look as an avatar; return its folder."""
-        folder = free_folder(self.into, identity or avatar_id(name), replace=replace)
+        folder = avatar_folder(self.into, identity or avatar_id(name), replace=replace)
         person = self.looks.person(self._renderer(avatar), avatar, look)
         recipe = {"command": "avatar save"}
         save_look(folder, self.packages, avatar, look, person, name=name, recipe=recipe)
@@ -273,7 +274,7 @@ class _People:
         return self._own[avatar]
 
 
-def free_folder(library: Path, identity: str, *, replace: bool) -> Path:
+def avatar_folder(library: Path, identity: str, *, replace: bool) -> Path:
     """Return the folder of a new avatar.
 
     Raises:
@@ -281,13 +282,7 @@ def free_folder(library: Path, identity: str, *, replace: bool) -> Path:
     """
     if not (is_model_id(identity) and identity.startswith(AVATAR_PREFIX)):
         raise BadParameter(f"{identity!r} is not an id of the form {AVATAR_PREFIX}…")
-    folder = library / identity
-    if (folder / MANIFEST_FILE).exists() and not replace:
-        raise BadParameter(
-            f"there is an avatar {identity!r} already",
-            "name another id with --identity, or allow it to be replaced with --replace true",
-        )
-    return folder
+    return free_folder(library, identity, "an avatar", replace=replace)
 
 
 def _source(words: str) -> LookSource:

@@ -20,7 +20,7 @@ from blender_addon.contract.wardrobe import MAX_PHOTOGRAPHS, OPTIMISED, AvatarFi
 from models.avatar_look import Looks
 from models.package import DEFAULT_LIBRARY
 from models.person_fit import FitNetworks, iterate_person_fit, save_person
-from scripts.avatar import WARDROBE, free_folder
+from scripts.avatar import WARDROBE, avatar_folder
 from scripts.photo_fits import finish_fit, named_photograph
 from server.library import Library
 from server.storage import Storage
@@ -92,7 +92,7 @@ def fit_photographs(
         raise BadParameter(f"{len(photos)} photographs", f"give 1…{MAX_PHOTOGRAPHS}")
     name = name or Path(photos[0]).stem
     target = into or Storage().library
-    folder = free_folder(target, identity or avatar_id(name), replace=replace)
+    folder = avatar_folder(target, identity or avatar_id(name), replace=replace)
     packages = Library(library, target)
     looks = Looks(packages)
     mean = looks.load(wardrobe)

@@ -24,10 +24,11 @@ from blender_addon.contract.portraits import (
     portrait_id,
 )
 from models.frame import over_grey
-from models.package import DEFAULT_LIBRARY, MANIFEST_FILE, find_package, read_manifest
+from models.package import DEFAULT_LIBRARY, find_package, read_manifest
 from models.portrait import VIEW_DISTANCE, VIEW_HALF, PortraitRenderer, view_camera
 from models.portrait_networks import shared_heads, shared_painter
 from models.portrait_package import Portrait, write_portrait
+from scripts.new_package import free_folder
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -98,12 +99,7 @@ def save_portrait(
     Raises:
         BadParameter: there is one already.
     """
-    folder = library / (identity or portrait_id(name))
-    if (folder / MANIFEST_FILE).exists() and not replace:
-        raise BadParameter(
-            f"the library has a portrait {folder.name!r} already",
-            "name another id with --identity, or allow it to be replaced with --replace true",
-        )
+    folder = free_folder(library, identity or portrait_id(name), "a portrait", replace=replace)
     renderer = _networks(sof, siw, library)
     styles = seed if style_seed is None else style_seed
     look = _drawn(seed, styles, truncation, head)

@@ -20,12 +20,13 @@ from blender_addon.contract.labels import check_labels, labels_to_colors
 from blender_addon.contract.portraits import PortraitLook, PortraitRender, portrait_id
 from models.frame import over_grey
 from models.onnx_parser import OnnxFaceParser, Order
-from models.package import DEFAULT_LIBRARY, MANIFEST_FILE, find_package, read_manifest
+from models.package import DEFAULT_LIBRARY, find_package, read_manifest
 from models.portrait import PortraitRenderer
 from models.portrait_fit import PortraitFitSettings, iterate_portrait_fit
 from models.portrait_networks import shared_heads, shared_painter
 from models.portrait_package import Portrait, write_portrait
 from models.portrait_parser import NetworkParser
+from scripts.new_package import free_folder
 from scripts.photo_fits import finish_fit, named_photograph
 
 if TYPE_CHECKING:
@@ -92,12 +93,8 @@ def fit_photograph(
         BadPersonView: the photograph cannot be read.
         NoFaceFound: no face is seen.
     """
-    folder = (into or library) / (identity or portrait_id(name))
-    if (folder / MANIFEST_FILE).exists() and not replace:
-        raise BadParameter(
-            f"there is a portrait {folder.name!r} already",
-            "name another id with --identity, or allow it to be replaced with --replace true",
-        )
+    target = into or library
+    folder = free_folder(target, identity or portrait_id(name), "a portrait", replace=replace)
     image = named_photograph(photo).image
     heads = shared_heads(find_package(library, sof))
     painter = shared_painter(find_package(library, siw))
