@@ -6,7 +6,7 @@ The functions block (they are called from jobs, or in background mode); what the
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from .contract.operations import BODY_TEMPLATE, LIBRARY_LIST, LIBRARY_PREVIEW
 from .scene.stand_in import BodyTemplate, parse_template
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -67,6 +67,9 @@ class PortraitEntry:
     name: str
     digest: str
     licence: str
+
+
+Entry = TypeVar("Entry", Avatar, PortraitEntry)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,15 +139,9 @@ class Library:
         Raises:
             UnknownModel: the library has none; names those it has.
         """
-        for wardrobe in self.wardrobes:
-            if wardrobe_id in ("", wardrobe.id):
-                return wardrobe
         if not self.wardrobes:
             raise UnknownModel(NO_WARDROBE, WITHOUT_WARDROBE)
-        known = ", ".join(wardrobe.id for wardrobe in self.wardrobes)
-        raise UnknownModel(
-            f"the server's library has no wardrobe {wardrobe_id!r}", f"choose one of: {known}"
-        )
+        return _named(self.wardrobes, wardrobe_id, "wardrobe")
 
     def wardrobe_for(self, avatar_id: str) -> Avatar | None:
         """Return the wardrobe whose people an avatar can be mixed with; None without."""
@@ -173,18 +170,23 @@ class Library:
         Raises:
             UnknownModel: the library has none; names those it has.
         """
-        for portrait in self.portraits:
-            if portrait_id in ("", portrait.id):
-                return portrait
         if not self.portraits:
             raise UnknownModel(
                 "the server's library has no portraits",
                 'use a library with a package of kind "portrait" (docs/portraits.md)',
             )
-        known = ", ".join(portrait.id for portrait in self.portraits)
-        raise UnknownModel(
-            f"the server's library has no portrait {portrait_id!r}", f"choose one of: {known}"
-        )
+        return _named(self.portraits, portrait_id, "portrait")
+
+
+def _named(entries: Sequence[Entry], identity: str, what: str) -> Entry:
+    """Return the entry of this id, the first when the id is empty."""
+    for entry in entries:
+        if identity in ("", entry.id):
+            return entry
+    known = ", ".join(entry.id for entry in entries)
+    raise UnknownModel(
+        f"the server's library has no {what} {identity!r}", f"choose one of: {known}"
+    )
 
 
 NO_WARDROBE = "the server's library has no wardrobe"
