@@ -9,7 +9,6 @@ from window_base import (
     for_person,
     has_wardrobe,
     part,
-    person,
     photographed,
     report,
     scroll_to,
@@ -113,10 +112,9 @@ def wear_fitted():
         if ob.type in ("ARMATURE", "MESH"):
             ob.hide_render = True
             ob.hide_set(True)
-    state["first"] = person().name
     window, area, _space, region = view()
     with bpy.context.temp_override(window=window, area=area, region=region):
-        bpy.ops.dressform.add_person()
+        bpy.ops.dressform.add_person(avatar=bpy.context.scene.dressform.avatar)
     return True
 
 
