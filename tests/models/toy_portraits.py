@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
+from blender_addon.contract.camera import Camera, look_at
 from blender_addon.contract.portraits import PortraitLook, PortraitRender
 from models.package import Manifest
 from models.portrait_package import Portrait, write_portrait
@@ -23,6 +25,8 @@ HEADS = tuple(f"h{k:04d}" for k in range(6))
 CODE = 6
 STYLE = 10
 SIZE = 32
+RADIUS = 0.35
+"""Of the sphere that holds a head, metres."""
 
 PAINTER = SiwConfig(
     size=SIZE,
@@ -90,3 +94,12 @@ def a_render(size: int = 48, azimuth: float = 0.4, **changes) -> PortraitRender:
     camera = changes.pop("camera", None) or toy_camera(azimuth, 0.1, size)
     look = changes.pop("look", None) or PortraitLook(portrait=PORTRAIT)
     return PortraitRender(look=look, camera=camera, **changes)
+
+
+def a_camera(eye=(0.3, 0.2, 1.2), target=(0.0, 0.0, 0.0), *, focal=80.0, roll=0.0, size=(56, 44)):
+    """A camera that looks at a point, rolled by an angle."""
+    up, (width, height) = np.array([0.0, 1.0, 0.0]), size
+    seen = look_at(np.array(eye), np.array(target), up, focal=focal, width=width, height=height)
+    c, s = np.cos(roll), np.sin(roll)
+    turn = np.array([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+    return Camera(K=seen.K, R=turn @ seen.R, t=turn @ seen.t, width=width, height=height)
