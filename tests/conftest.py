@@ -12,6 +12,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # For the processes that tests start: beside other tests they have one core as well.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
     """Let torch compute on one thread, whatever the test before had a command set.
