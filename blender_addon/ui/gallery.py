@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 import bpy
@@ -62,6 +63,21 @@ def refresh() -> None:
     ):
         items_of.clear()
         items_of.extend(_entry(number, entry) for number, entry in enumerate(entries))
+
+
+def show(scene: str, kind: str, identity: str) -> None:
+    """List the library anew, and choose one of it in a scene's gallery (main thread only).
+
+    Args:
+        scene: its name; it may be gone.
+        kind: "avatar" or "portrait".
+        identity: of the package.
+    """
+    refresh()
+    found = bpy.data.scenes.get(scene)
+    if found is not None:
+        with contextlib.suppress(TypeError):  # a gallery that was emptied meanwhile
+            setattr(found.dressform, kind, identity)
 
 
 def _entry(

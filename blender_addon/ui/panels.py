@@ -13,7 +13,7 @@ import bpy
 from .. import connection, error_log, library
 from ..scene.people import is_person, person_of
 from ..scene.properties import beta_name, expression_name
-from .sidebar import Sidebar, paragraph
+from .sidebar import Sidebar, how_to_see, paragraph
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,9 +38,7 @@ class DRESSFORM_PT_people(Sidebar):
         layout = self.layout
         _draw_server(layout)  # pyright: ignore[reportArgumentType]
         if not library.known.avatars:
-            remote = connection.current().state == "remote"
-            verb = "Refresh" if remote else "Start the server"
-            layout.label(text=f"{verb} to see the avatars", icon="INFO")
+            layout.label(text=how_to_see("avatars"), icon="INFO")
         else:
             settings = context.scene.dressform
             layout.template_icon_view(settings, "avatar", show_labels=True, scale=7.0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import connection, library
+from .. import library
 from ..contract.errors import DressformError
 from ..contract.labels import LABEL_GROUPS, LABEL_NAMES
 from ..scene import portraits
@@ -16,7 +16,7 @@ from ..scene.cameras import scene_camera
 from ..scene.portrait_properties import STORED
 from . import choices, portrait_photo, portrait_pictures, portrait_styles, watching
 from .portraits import bake_key
-from .sidebar import Sidebar, directions, paragraph
+from .sidebar import Sidebar, directions, how_to_see, paragraph
 
 if TYPE_CHECKING:
     import bpy
@@ -46,9 +46,7 @@ class DRESSFORM_PT_portraits(Sidebar):
         elif library.known.avatars:
             layout.label(text="The library has no portraits", icon="INFO")
         else:
-            remote = connection.current().state == "remote"
-            verb = "Refresh" if remote else "Start the server"
-            layout.label(text=f"{verb} to see the portraits", icon="INFO")
+            layout.label(text=how_to_see("portraits"), icon="INFO")
         row = layout.row()
         row.scale_y = 1.4
         add = row.operator("dressform.add_portrait", icon="USER")

@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,14 +91,7 @@ def _start(
         )
         return portrait_service.fit(server, wanted, tell)
 
-    def show(fitted: Fitted) -> None:
-        gallery.refresh()
-        found = bpy.data.scenes.get(scene)
-        if found is not None:
-            with contextlib.suppress(TypeError):  # a gallery that was emptied meanwhile
-                found.dressform.portrait = fitted.portrait.id
-
-    making.begin(name, work, show)
+    making.begin(name, work, lambda made: gallery.show(scene, "portrait", made.portrait.id))
 
 
 class DRESSFORM_OT_cancel_photo(bpy.types.Operator):

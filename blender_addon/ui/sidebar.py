@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import bpy
 
+from .. import connection
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -27,6 +29,12 @@ def paragraph(layout: bpy.types.UILayout, text: str, width: int = 38) -> None:
     column.scale_y = 0.8
     for line in textwrap.wrap(text, width):
         column.label(text=line)
+
+
+def how_to_see(what: str) -> str:
+    """Return what to do to see the library's avatars, portraits or wardrobe."""
+    verb = "Refresh" if connection.current().state == "remote" else "Start the server"
+    return f"{verb} to see the {what}"
 
 
 def directions(layout: Any, state: Any, names: Sequence[str]) -> None:

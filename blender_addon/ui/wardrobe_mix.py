@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import random
 from typing import TYPE_CHECKING, Any
 
@@ -154,17 +153,8 @@ class DRESSFORM_OT_save_person(OnPerson, Waiting):
         return lambda stop: wardrobe_service.save(watching.server(stop), wanted)
 
     def finish(self, context: bpy.types.Context, result: Any) -> None:
-        show_avatar(context.scene.name, result)
+        gallery.show(context.scene.name, "avatar", result.id)
         self.report({"INFO"}, f"{result.name} is in the gallery")
-
-
-def show_avatar(scene: str, avatar: library.Avatar) -> None:
-    """Show a new avatar in the gallery, chosen (main thread only)."""
-    gallery.refresh()
-    found = bpy.data.scenes.get(scene)
-    if found is not None:
-        with contextlib.suppress(TypeError):  # a gallery that was emptied meanwhile
-            found.dressform.avatar = avatar.id
 
 
 CLASSES = (

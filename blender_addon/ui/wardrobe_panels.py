@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .. import connection, library
+from .. import library
 from ..contract.avatar_look import PARTS
 from ..scene.people import person_of
 from . import choices, photo_options, wardrobe, wardrobe_photo, watching
-from .sidebar import Sidebar, directions, paragraph
+from .sidebar import Sidebar, directions, how_to_see, paragraph
 
 if TYPE_CHECKING:
     import bpy
@@ -29,10 +29,8 @@ class DRESSFORM_PT_wardrobe(Sidebar):
         settings = context.scene.dressform
         known = library.known
         if not known.wardrobes:
-            remote = connection.current().state == "remote"
-            verb = "Refresh" if remote else "Start the server"
             listed = known.avatars or known.portraits
-            text = "The library has no wardrobe" if listed else f"{verb} to see the wardrobe"
+            text = "The library has no wardrobe" if listed else how_to_see("wardrobe")
             layout.label(text=text, icon="INFO")
             return
         if len(known.wardrobes) > 1:

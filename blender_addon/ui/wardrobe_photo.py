@@ -17,10 +17,9 @@ from .. import wardrobe_service
 from ..contract.errors import BadParameter, DressformError
 from ..contract.wardrobe import MAX_PHOTOGRAPHS, AvatarFit
 from ..scene import stills
-from . import photo_options, photos
+from . import gallery, photo_options, photos
 from .waiting import Outcome, redraw, refuse
 from .wardrobe import no_wardrobe, wardrobe_of
-from .wardrobe_mix import show_avatar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -140,7 +139,7 @@ def _start(wanted: AvatarFit, scene: str) -> None:
 
     def show(fitted: Fitted) -> None:
         making.notes = fitted.notes
-        show_avatar(scene, fitted.avatar)
+        gallery.show(scene, "avatar", fitted.avatar.id)
 
     making.begin(wanted.name, work, show)
 
