@@ -10,6 +10,7 @@ import importlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -72,6 +73,27 @@ def archive() -> Path:
     path = Path(given) if given else ROOT / "build" / "dist" / "dressform-0.1.0.zip"
     assert path.exists(), "build the extension first: python scripts/build_extension.py"
     return path
+
+
+@pytest.fixture
+def headless(archive: Path, tmp_path: Path):
+    """Runs a script of ours as its users do: in another Blender, with a profile of its own."""
+
+    def run(script: str, words: list[str], endpoint: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(ROOT / "scripts" / script), "--", *words],
+            env={
+                **os.environ,
+                "DRESSFORM_EXTENSION_ZIP": str(archive),
+                "DRESSFORM_ENDPOINT": endpoint,
+                "BLENDER_USER_RESOURCES": str(tmp_path / "profile"),
+            },
+            capture_output=True,
+            text=True,
+            timeout=280,
+        )
+
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -119,27 +119,15 @@ def test_killed_worker_and_killed_server_lose_no_frame(blender, parts, server, s
         assert a == b, f"{name} differs"
 
 
-def _script(job: list[str], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "render_avatar.py"), "--", *job],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-
 def test_the_headless_script_skips_finished_frames_and_splits_ranges(
-    blender, parts, archive, server, tmp_path
+    blender, parts, headless, server, tmp_path
 ):
-    environment = {
-        "DRESSFORM_EXTENSION_ZIP": str(archive),
-        "DRESSFORM_ENDPOINT": server.endpoint(),
-        "BLENDER_USER_RESOURCES": str(tmp_path / "profile"),
-    }
+    def render(words):
+        return headless("render_avatar.py", words, server.endpoint())
+
     job = ["--avatar", "ada", "--motion", "walk", "--camera", "walk-past", "--size", "64"]
     whole = [*job, "--frames", "1-6", "--out", str(tmp_path / "whole")]
-    first = _script(whole, environment)
+    first = render(whole)
     assert first.returncode == 0, first.stdout + first.stderr
     frames = sorted((tmp_path / "whole").iterdir())
     assert [frame.name for frame in frames] == [f"frame_{index:04d}.png" for index in range(1, 7)]
@@ -148,7 +136,7 @@ def test_the_headless_script_skips_finished_frames_and_splits_ranges(
     contents = {frame.name: frame.read_bytes() for frame in frames}
     frames[1].write_bytes(contents[frames[1].name][:-20])
     frames[4].unlink()
-    second = _script(whole, environment)
+    second = render(whole)
     assert second.returncode == 0, second.stderr
     assert second.stdout.count("already there") == 4
     for frame in frames:
@@ -156,22 +144,16 @@ def test_the_headless_script_skips_finished_frames_and_splits_ranges(
         assert (frame.stat().st_mtime_ns == before[frame.name]) == (
             frame not in (frames[1], frames[4])
         )
-    part = _script(
-        [*job, "--frames", "4-5", "--shot", "1-6", "--out", str(tmp_path / "part")], environment
-    )
+    part = render([*job, "--frames", "4-5", "--shot", "1-6", "--out", str(tmp_path / "part")])
     assert part.returncode == 0, part.stderr
     for index in (4, 5):
         name = f"frame_{index:04d}.png"
         assert (tmp_path / "part" / name).read_bytes() == contents[name]
 
 
-def test_the_headless_script_fails_honestly(archive, server, tmp_path):
-    environment = {
-        "DRESSFORM_EXTENSION_ZIP": str(archive),
-        "DRESSFORM_ENDPOINT": server.endpoint(),
-        "BLENDER_USER_RESOURCES": str(tmp_path / "profile"),
-    }
-    done = _script(["--avatar", "nobody", "--out", str(tmp_path / "o")], environment)
+def test_the_headless_script_fails_honestly(headless, server, tmp_path):
+    words = ["--avatar", "nobody", "--out", str(tmp_path / "o")]
+    done = headless("render_avatar.py", words, server.endpoint())
     assert done.returncode == 1
     assert "choose one of: ada, ben" in done.stderr
     assert not list(tmp_path.glob("o/*"))

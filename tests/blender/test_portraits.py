@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -454,45 +453,33 @@ def test_what_cannot_be_rendered_is_named(blender, parts, eggs, stage, monkeypat
         assert not getattr(blender.ops.dressform, name).poll()
 
 
-def _script(words, environment):
-    return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "render_portrait.py"), "--", *words],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
-
-
 def test_the_headless_script_makes_camera_style_and_head_change(
-    blender, parts, archive, eggs, tmp_path
+    blender, parts, headless, eggs, tmp_path
 ):
-    environment = {
-        "DRESSFORM_EXTENSION_ZIP": str(archive),
-        "DRESSFORM_ENDPOINT": eggs.endpoint,
-        "BLENDER_USER_RESOURCES": str(tmp_path / "profile"),
-    }
+    def render(words):
+        return headless("render_portrait.py", words, eggs.endpoint)
+
     job = ["--portrait", "portrait-egg", "--camera", "sway", "--size", "64", "--styles", "hair=3"]
     job += ["--second-styles", "hair=8,upper-lip=2", "--style-frames", "2-3"]
     job += ["--second-head", "seed:5", "--head-frames", "3-5"]
-    whole = _script([*job, "--frames", "1-6", "--out", str(tmp_path / "whole")], environment)
+    whole = render([*job, "--frames", "1-6", "--out", str(tmp_path / "whole")])
     assert whole.returncode == 0, whole.stdout + whole.stderr
     frames = {path.name: path.read_bytes() for path in (tmp_path / "whole").iterdir()}
     assert sorted(frames) == [f"frame_{index:04d}.png" for index in range(1, 7)]
     assert len(set(frames.values())) == 6
     part = [*job, "--frames", "4-5", "--shot", "1-6", "--out", str(tmp_path / "part")]
     for said in ("", "already there"):
-        split = _script(part, environment)
+        split = render(part)
         assert split.returncode == 0, split.stderr
         assert said in split.stdout
         for index in (4, 5):
             name = f"frame_{index:04d}.png"
             assert (tmp_path / "part" / name).read_bytes() == frames[name], name
-    wrong = _script([*part, "--styles", "elbow=3"], environment)
+    wrong = render([*part, "--styles", "elbow=3"])
     assert wrong.returncode == 1
     assert "'elbow' is no region" in wrong.stderr
     assert "choose of all, " in wrong.stderr
-    unknown = _script(["--portrait", "nobody", "--out", str(tmp_path / "o")], environment)
+    unknown = render(["--portrait", "nobody", "--out", str(tmp_path / "o")])
     assert unknown.returncode == 1
     assert "choose one of: portrait-egg" in unknown.stderr
 
