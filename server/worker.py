@@ -164,7 +164,7 @@ class Worker:
 
     def _receive(self) -> None:
         """Take all messages that are there; wait for one when there is nothing to do."""
-        flags = zmq.NOBLOCK if self._long else 0
+        flags = zmq.NOBLOCK if self._long or self._batch else 0
         while True:
             try:
                 frames = self._socket.recv_multipart(flags, copy=False)
