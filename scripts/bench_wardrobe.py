@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -38,7 +38,7 @@ from models.avatar_preview import preview_pose
 from models.frame import over_grey
 from models.package import DEFAULT_LIBRARY
 from scripts.avatar import WARDROBE
-from scripts.live_viewport import LiveViewport, orbit_camera
+from scripts.live_clients import PATIENCE, LiveFit, LiveViewport, orbit_camera
 from server.figures import Figure, milliseconds, publish
 
 if TYPE_CHECKING:
@@ -53,7 +53,6 @@ LATENCY_BOUND = 3.0
 """Times the viewport's latency without a fit."""
 CANCEL_BOUND = 1.0
 FIT_BOUND = 900.0
-PATIENCE = 1800.0
 _HIGH = 95.0
 """Percentile of latencies that stands for the slow ones."""
 _LOAD_EFFORT = 0.1
@@ -97,7 +96,7 @@ def bench_wardrobe(
         )
         try:
             with Client(server.endpoint) as client:
-                bench = _Bench(client, server.endpoint, wardrobe)
+                bench = WardrobeBench(client, server.endpoint, wardrobe)
                 figures = bench.times(turns)
                 figures += bench.latencies(frames)
                 if cancels:
@@ -109,51 +108,7 @@ def bench_wardrobe(
     return publish(figures, json)
 
 
-@dataclass
-class _Fit:
-    """A fit that runs in the server, as its client sees it.
-
-    Attributes:
-        asked: the request.
-        sent: its id.
-        since: when it was sent.
-        stage: that it is at.
-        reached: when the first word of each stage came.
-        pictures: stages of which a picture came.
-        seconds: that it took, once it has ended.
-    """
-
-    asked: AvatarFit
-    sent: str
-    since: float
-    stage: str = FIT_STAGES[0]
-    reached: dict[str, float] = field(default_factory=dict[str, float])
-    pictures: set[str] = field(default_factory=set[str])
-    seconds: float | None = None
-
-    def take(self, reply: Reply) -> None:
-        """Note what the server says."""
-        if reply.id != self.sent:
-            return
-        if reply.kind != "progress":
-            reply.raise_if_error()
-            self.seconds = time.monotonic() - self.since
-            return
-        if "stage" in reply.params:
-            self.stage = str(reply.params["stage"])
-            self.reached.setdefault(self.stage, time.monotonic())
-        if "preview" in reply.arrays:
-            self.pictures.add(self.stage)
-
-    def lasted(self) -> dict[str, float]:
-        """Return the seconds from the first word of each stage to the next one's, or to the end."""
-        ends = [*list(self.reached.values())[1:], self.since + (self.seconds or 0.0)]
-        return {
-            name: end - began for (name, began), end in zip(self.reached.items(), ends, strict=True)
-        }
-
-
-class _Bench:
+class WardrobeBench:
     """What is measured on one server.
 
     Args:
@@ -211,9 +166,9 @@ class _Bench:
                 time.sleep(POLL_SECONDS)
             alone = viewport.latencies[1:]
             by_stage: dict[str, list[float]] = defaultdict(list)
-            fit = self._start(self._fit(stages=OPTIMISED, effort=_LOAD_EFFORT))
+            fit = LiveFit(self._client, self._fit(stages=OPTIMISED, effort=_LOAD_EFFORT))
             while fit.seconds is None:
-                self._pump(fit)
+                fit.pump()
                 took = viewport.pump()
                 if took is not None:
                     by_stage[fit.stage].append(took)
@@ -303,7 +258,7 @@ class _Bench:
             ),
         ]
 
-    def _cancelled(self, whole: _Fit, each: int, *, orbits: bool) -> list[tuple[str, float]]:
+    def _cancelled(self, whole: LiveFit, each: int, *, orbits: bool) -> list[tuple[str, float]]:
         """Cancel fits at moments spread over each stage of one; return stages and seconds."""
         found: list[tuple[str, float]] = []
         viewport = self._viewport() if orbits else None
@@ -321,16 +276,16 @@ class _Bench:
 
     def _cancel_at(self, stage: str, after: float, viewport: LiveViewport | None) -> float | None:
         """Cancel a fit so long after a stage's first word; None if it had ended by then."""
-        fit = self._start(self._fit(stages=OPTIMISED, effort=_CANCEL_EFFORT))
+        fit = LiveFit(self._client, self._fit(stages=OPTIMISED, effort=_CANCEL_EFFORT))
         while stage not in fit.reached or time.monotonic() - fit.reached[stage] < after:
-            self._pump(fit)
+            fit.pump()
             if fit.seconds is not None:
                 return None
             if viewport is not None:
                 viewport.pump()
             time.sleep(POLL_SECONDS / 2)
         self._given_up.append(fit.asked.id)
-        self._client.cancel(fit.sent)
+        fit.cancel()
         cancelled = time.monotonic()
         while self._at_work():
             if viewport is not None:
@@ -354,18 +309,10 @@ class _Bench:
                     broken += 1
         return broken
 
-    def _start(self, asked: AvatarFit) -> _Fit:
-        sent = self._client.submit(asked.operation, *asked.to_wire(), timeout=PATIENCE)
-        return _Fit(asked, sent, time.monotonic())
-
-    def _pump(self, fit: _Fit) -> None:
-        for reply in self._client.pump():
-            fit.take(reply)
-
-    def _run(self, asked: AvatarFit) -> _Fit:
-        fit = self._start(asked)
+    def _run(self, asked: AvatarFit) -> LiveFit:
+        fit = LiveFit(self._client, asked)
         while fit.seconds is None:
-            self._pump(fit)
+            fit.pump()
             time.sleep(POLL_SECONDS / 2)
         return fit
 

@@ -16,6 +16,7 @@ from blender_addon.contract.avatar_look import OWN, AvatarLook, LookSource, redr
 from blender_addon.contract.errors import BadParameter, UnknownModel
 from blender_addon.contract.wire import Request
 from models.package import load_arrays, read_manifest, write_package
+from scripts.bench_wardrobe import WardrobeBench
 from server.handlers import avatar as avatar_handlers
 from server.handlers import library as library_handlers
 from server.handlers import wardrobe as handlers
@@ -303,3 +304,20 @@ def test_a_fit_lets_frames_through_and_is_cancelled_at_once(client, stage):
     until(lambda: not running(client), 3.0)
     listed = client.call(ops.LIBRARY_LIST, timeout=60).params["models"]
     assert "avatar-jo" not in {row["id"] for row in listed}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_the_bench_measures_frames_samples_fits_and_cancels(server, client):
+    bench = WardrobeBench(client, server.endpoint, WARDROBE)
+    figures = {
+        each.name: each for each in [*bench.times(1), *bench.latencies(2), *bench.cancels(1)]
+    }
+    assert {
+        "sample_frames", "first_fit_frames", "viewport_in_fit", "viewport_in_fit_slow",
+        "viewport_in_stage", "cancel_s", "cancel_orbiting_s", "cancelled_left_broken",
+    } == {name for name, each in figures.items() if each.bound is not None}  # fmt: skip
+    measured = set(figures) - {"cancelled_left_broken"}
+    assert all(0.0 < figures[name].value < 1e6 for name in measured)
+    assert figures["cancelled_left_broken"].value == 0
+    assert {f"cancel_in_{stage}_ms" for stage in wardrobe.OPTIMISED} <= measured
