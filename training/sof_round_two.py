@@ -12,13 +12,13 @@ from __future__ import annotations
 import json
 import signal
 import threading
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from torch.nn import functional
 
 from blender_addon.contract.errors import HeadSetError, TrainingError
@@ -44,13 +44,13 @@ from training.sof_round_two_recipe import (
     RoundTwoSchedule,
 )
 from training.sof_step import SofModel
+from training.stage import run_stage
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from blender_addon.contract.camera import Camera
     from models.sof import SofConfig
     from training.heads.format import HeadView
+    from training.report import Report
 
 CURVE_FILE = "curve.jsonl"
 SHOWN = 8
@@ -97,6 +97,22 @@ def train_sof_round_two(
     for entry in training.curve:
         print(json.dumps(entry))  # noqa: T201 - a command's own output
     return 0
+
+
+class MapBatch(NamedTuple):
+    """The rays of a step.
+
+    Attributes:
+        maps: (B,) int64, indices of the label maps.
+        x: (B, N) float32, pixels from the left.
+        y: (B, N) float32, pixels from the top.
+        labels: (B, N) int64, what is seen there.
+    """
+
+    maps: Tensor
+    x: Tensor
+    y: Tensor
+    labels: Tensor
 
 
 class SofRoundTwo:
@@ -187,26 +203,22 @@ class SofRoundTwo:
 
     def run(self, *, stop_after: float | None = None) -> None:
         """Train until the last step or the session's end; a checkpoint stands at the end."""
-        self.out.mkdir(parents=True, exist_ok=True)
-        plain = {"architecture": self.config.to_plain()} | self.recipe.to_plain()
-        (self.out / "recipe.json").write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
-        schedule = self.recipe.schedule
-        session, next_save = self.seconds, self.seconds + 60 * schedule.checkpoint_minutes
-        while self.step < schedule.steps and not self.stopping.is_set():
-            if stop_after and self.seconds - session > 60 * stop_after:
-                break
-            if self.step % schedule.report_steps == 0 or self.step == schedule.release:
-                self._measure()
-            started = time.monotonic()
-            self._make()
-            self.step += 1
-            self.seconds += time.monotonic() - started
-            if self.seconds >= next_save and not self.watch.in_doubt:
-                self.save()
-                next_save = self.seconds + 60 * schedule.checkpoint_minutes
-        if self.step == schedule.steps:
-            self._measure()
-        self.save()
+        self._measure()
+        run_stage(self, stop_after=stop_after)
+
+    @property
+    def schedule(self) -> RoundTwoSchedule:
+        """How long the round is."""
+        return self.recipe.schedule
+
+    def recipe_values(self) -> dict[str, Any]:
+        """Return the recipe as run, and the architecture that it found."""
+        return {"architecture": self.config.to_plain()} | self.recipe.to_plain()
+
+    def look(self, report: Report) -> None:
+        """Measure where the curve has a point."""
+        if self._measure():
+            report.scalars(self.step, self.curve[-1])
 
     def save(self) -> None:
         """Write the checkpoint; `dressform export sof` reads it as a first round's."""
@@ -290,8 +302,24 @@ class SofRoundTwo:
         groups = [group for group in groups if group["params"]]
         self.optimizer = torch.optim.Adam(groups, lr=options.code_rate, betas=(0.9, options.beta2))
 
-    def _make(self) -> None:
-        recipe, data = self.recipe, self.recipe.data
+    def batch_of(self, step: int) -> MapBatch:
+        """Return a step's rays: the same for the same step."""
+        data, size = self.recipe.data, self.heads.size
+        random = np.random.default_rng([self.recipe.seed, step])
+        count = min(data.maps, len(self.views))
+        chosen = np.sort(random.choice(len(self.views), count, replace=False))
+        pixels = np.stack([draw_pixels(self.rays.zones[view], data, random) for view in chosen])
+        labels = np.take_along_axis(
+            self.rays.labels[chosen].reshape(len(chosen), -1), pixels, axis=1
+        )
+        x, y = (each.astype(np.float32) for each in (pixels % size + 0.5, pixels // size + 0.5))
+        return MapBatch(
+            *(torch.from_numpy(each) for each in (chosen, x, y, labels.astype(np.int64)))
+        )
+
+    def make(self, batch: MapBatch) -> dict[str, float]:
+        """Make one step."""
+        recipe = self.recipe
         released = self.step >= recipe.schedule.release
         self.model.sof.requires_grad_(released)
         factors = {
@@ -300,11 +328,7 @@ class SofRoundTwo:
         }
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * factors[group["what"]]
-        random = np.random.default_rng([recipe.seed, self.step])
-        count = min(data.maps, len(self.views))
-        chosen = np.sort(random.choice(len(self.views), count, replace=False))
-        x, y, labels = self._draw(chosen, random)
-        index = torch.from_numpy(chosen).to(self.device)
+        index, x, y, labels = (each.to(self.device) for each in batch)
         codes = self.model.codes[index]
         field = self.model.sof.field(codes, self.dtype)
         marched = self.model.sof.march(field, pixel_rays(self.cameras(index), x, y))
@@ -320,37 +344,28 @@ class SofRoundTwo:
         loss.backward()
         used = [p for p in self.model.parameters() if p.grad is not None]
         norm = torch.nn.utils.clip_grad_norm_(used, recipe.optimiser.clip or float("inf"))
-        value = float(loss.detach())
-        self.watch.look(self.step, {"loss": value, "gradient": float(norm)}, value)
+        values = {"loss": float(loss.detach()), "gradient": float(norm)}
+        self.watch.look(self.step, values, values["loss"])
         self.optimizer.step()
         self.cameras.keep_outside()
+        return values
 
-    def _draw(
-        self, chosen: np.ndarray[Any, Any], random: np.random.Generator
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        size = self.heads.size
-        pixels = np.stack(
-            [draw_pixels(self.rays.zones[view], self.recipe.data, random) for view in chosen]
-        )
-        labels = np.take_along_axis(
-            self.rays.labels[chosen].reshape(len(chosen), -1), pixels, axis=1
-        )
-        arrays = (pixels % size + 0.5, pixels // size + 0.5)
-        x, y = (torch.from_numpy(each.astype(np.float32)).to(self.device) for each in arrays)
-        return x, y, torch.from_numpy(labels.astype(np.int64)).to(self.device)
-
-    def _measure(self) -> None:
+    def _measure(self) -> bool:
+        """Add a point to the curve where one is planned and missing; return whether it did."""
+        if not self.schedule.has_point(self.step):
+            return False
         if self.curve and self.curve[-1]["step"] == self.step:
-            return
+            return False
         figures, picture = self.figures()
         entry = {"step": self.step, "minutes": self.seconds / 60} | figures
         entry["released"] = float(self.step >= self.recipe.schedule.release)
         self.curve.append({name: round(value, 5) for name, value in entry.items()})
         samples = self.out / "samples"
-        samples.mkdir(exist_ok=True)
+        samples.mkdir(parents=True, exist_ok=True)
         Image.fromarray(picture).save(samples / f"{self.step:06d}.png")
         lines = "".join(json.dumps(each) + "\n" for each in self.curve)
         (self.out / CURVE_FILE).write_text(lines, encoding="utf-8")
+        return True
 
 
 def first_views(heads: HeadSet) -> list[HeadView]:

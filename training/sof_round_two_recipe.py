@@ -76,6 +76,20 @@ class RoundTwoSchedule:
     checkpoint_minutes: float = 5.0
     explosion: float = 10.0
 
+    @property
+    def report_minutes(self) -> float:
+        """Minutes between looks: the curve's points stand at steps, so each step is asked."""
+        return 0.0
+
+    def progress(self, step: int, seconds: float) -> float:
+        """Return how much of the round is done, 0…1; its steps alone count."""
+        del seconds
+        return step / self.steps
+
+    def has_point(self, step: int) -> bool:
+        """Return whether the curve has a point at a step."""
+        return step % self.report_steps == 0 or step in {self.release, self.steps}
+
     def factor(self, step: int) -> float:
         """Return the rates' factor at a step."""
         return fallen(cosine(step / self.steps), self.floor)

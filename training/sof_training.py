@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import threading
-import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -14,13 +12,12 @@ from models.dresser import autocast_dtype
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.divergence import DivergenceWatch
 from training.dressing_model import RunningAverage, average_state
-from training.prefetch import Prefetcher
 from training.processes import Processes, start_fabric
-from training.report import Report
 from training.schedule import require_end
 from training.sof_data import HeadRays, RayBatch, label_weights
 from training.sof_look import look
 from training.sof_step import SofModel, losses
+from training.stage import run_stage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,11 +25,9 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from training.heads.format import HeadSet
-    from training.sof_recipe import SofRecipe
+    from training.report import Report
+    from training.sof_recipe import SofRecipe, SofSchedule
 
-LOG_EVERY = 20
-"""Steps between entries of the log."""
-RECIPE_FILE = "recipe.json"
 HELD_OUT_VIEWS = 8
 """Views that a running training looks at."""
 
@@ -173,44 +168,16 @@ class SofTraining:
         Raises:
             TrainingDiverged: a loss or gradient is not finite; the last checkpoint stays.
         """
-        from tqdm import tqdm
+        return run_stage(self, stop_after=stop_after, progress=progress, processes=self.processes)
 
-        report = None
-        if self.processes.is_first:
-            self.out.mkdir(parents=True, exist_ok=True)
-            text = json.dumps(self.recipe.to_plain(), indent=1)
-            (self.out / RECIPE_FILE).write_text(text + "\n", encoding="utf-8")
-            report = Report(self.out)
-        history: list[float] = []
-        schedule = self.recipe.schedule
-        session = self.seconds
-        next_report = self.seconds + 60 * schedule.report_minutes
-        next_save = self.seconds + 60 * schedule.checkpoint_minutes
-        bar = tqdm(total=schedule.steps, initial=self.step, disable=not progress, unit="step")
-        with Prefetcher(self.batch_of, self.step) as prefetcher, bar:
-            batches = iter(prefetcher)
-            while schedule.progress(self.step, self.seconds) < 1.0 and not self._told_to_stop():
-                if stop_after and self.seconds - session > 60 * stop_after:
-                    break
-                started = time.monotonic()
-                values = self._make(next(batches))
-                self._count(values, time.monotonic() - started)
-                history.append(values["loss"])
-                bar.update()
-                if self.step % LOG_EVERY == 0 and report is not None:
-                    report.scalars(self.step, values)
-                if self.seconds >= next_save:
-                    if not self.watch.in_doubt:
-                        self.save()
-                    next_save = self.seconds + 60 * schedule.checkpoint_minutes
-                if self.seconds >= next_report:
-                    self._look(report)
-                    next_report = self.seconds + 60 * schedule.report_minutes
-        self.save()
-        self._look(report)
-        if report is not None:
-            report.close()
-        return history
+    @property
+    def schedule(self) -> SofSchedule:
+        """How long the stage is."""
+        return self.recipe.schedule
+
+    def recipe_values(self) -> dict[str, Any]:
+        """Return the recipe as run."""
+        return self.recipe.to_plain()
 
     def batch_of(self, step: int) -> RayBatch:
         """Return this process's share of a step's rays."""
@@ -241,7 +208,7 @@ class SofTraining:
             save_checkpoint(self.out, state)
         self.processes.wait()
 
-    def _make(self, batch: RayBatch) -> dict[str, float]:
+    def make(self, batch: RayBatch) -> dict[str, float]:
         """Make one step."""
         recipe = self.recipe
         batch = batch.to(self.device)
@@ -279,26 +246,16 @@ class SofTraining:
         values = self.processes.average(values)
         self.watch.look(self.step, values, values["loss"])
         self.optimizer.step()
+        every = recipe.optimiser.average_every
+        if self.average is not None and (self.step + 1) % every == 0:
+            self.average.update(self.model, self.step + 1, every)
         return values | {"rate": recipe.optimiser.rate * factor}
 
-    def _count(self, values: dict[str, float], spent: float) -> None:
-        self.step += 1
-        every = self.recipe.optimiser.average_every
-        if self.average is not None and self.step % every == 0:
-            self.average.update(self.model, self.step, every)
-        # The mean of all processes, so that their schedules stay the same.
-        self.seconds += self.processes.average({"seconds": spent})["seconds"]
-        values["steps_per_second"] = self.step / max(self.seconds, 1e-9)
-
-    def _look(self, report: Report | None) -> None:
-        if report is None:
-            return
+    def look(self, report: Report) -> None:
+        """Draw views that it does not train on, and measure them."""
         model = self.averaged()
         codes = {name: model.codes[k] for k, name in enumerate(self.rays.ids)}
         figures, picture = look(model.sof, codes, self.heads, self.shown)
         named = {f"held-out/{name}": value for name, value in figures.items()}
         report.scalars(self.step, named | {"minutes": self.seconds / 60})
         report.grid(self.step, picture)
-
-    def _told_to_stop(self) -> bool:
-        return self.processes.average({"stop": float(self.stopping.is_set())})["stop"] > 0

@@ -319,14 +319,14 @@ def test_a_resumed_training_ends_where_an_unbroken_one_does(heads, tmp_path):
     whole = SofTraining(SHORT, heads, tmp_path / "whole", device="cpu")
     whole.run()
     first = SofTraining(SHORT, heads, tmp_path / "parts", device="cpu")
-    make = first._make
+    make = first.make
 
     def stop_at_five(batch):
         if first.step == 4:
             first.stopping.set()
         return make(batch)
 
-    first._make = stop_at_five
+    first.make = stop_at_five
     first.run()
     assert first.step == 5
     second = SofTraining(SHORT, heads, tmp_path / "parts", device="cpu")
@@ -402,15 +402,15 @@ def second_round(tmp_path_factory) -> tuple[SofRoundTwo, Any, Path]:
     training.search()
     start = {name: value.clone() for name, value in training.model.sof.state_dict().items()}
     fixed = {}
-    make = training._make
+    make = training.make
 
-    def watch():
+    def watch(batch):
         if training.step == 30:
             fixed.update(training.model.sof.state_dict())
             assert all(torch.equal(fixed[name], start[name]) for name in start)
-        make()
+        return make(batch)
 
-    training._make = watch
+    training.make = watch
     training.run()
     assert fixed
     assert any(
