@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import threading
-import time
+from contextlib import closing
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from blender_addon.contract.errors import TrainingError
 from models.package import DEFAULT_LIBRARY
@@ -14,31 +13,29 @@ from models.shell import shell_distances
 from training.checkpoint import load_checkpoint, save_checkpoint
 from training.dressing_data import Batch, People, load_frames, make_batch
 from training.dressing_model import DressingModel, RunningAverage, average_state
-from training.dressing_report import look
+from training.dressing_report import look as look_at
 from training.dressing_start import (
     start_from,
     start_from_kept_textures,
     start_from_plain_textures,
 )
 from training.dressing_step import DressingStep
-from training.prefetch import Prefetcher
 from training.processes import Processes, start_fabric
-from training.report import Report
 from training.schedule import require_end
+from training.stage import iterate_stage, losses_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from pathlib import Path
 
     from models.dresser import Dressed
+    from training.divergence import DivergenceWatch
     from training.dressing_data import Frame
-    from training.dressing_recipe import DressingRecipe
+    from training.dressing_recipe import DressingRecipe, DressingSchedule
+    from training.report import Report
 
 HELD_OUT_FRAMES = 6
 """Frames a person that a running training looks at."""
-LOG_EVERY = 20
-"""Steps between entries of the log."""
-RECIPE_FILE = "recipe.json"
 WARM_START_CROPS = 4
 """Crops a step of the plain textures' fit."""
 
@@ -167,16 +164,7 @@ class DressingTraining:
         Raises:
             TrainingDiverged: a loss or gradient is not finite; the last checkpoint stays.
         """
-        from tqdm import tqdm
-
-        history: list[float] = []
-        steps = self.recipe.schedule.steps
-        with tqdm(total=steps, initial=self.step, disable=not progress, unit="step") as bar:
-            for report in self.iterate(stop_after):
-                if report.values is not None:
-                    history.append(report.values["loss"])
-                    bar.update()
-        return history
+        return losses_of(self._made(stop_after), self, progress=progress)
 
     def iterate(self, stop_after: float | None = None) -> Iterator[StepReport]:
         """Train step by step, and let the caller do something else in between.
@@ -191,18 +179,24 @@ class DressingTraining:
         Raises:
             TrainingDiverged: a loss or gradient is not finite; the last checkpoint stays.
         """
-        if not self.processes.is_first:
-            yield from self._iterate(None, stop_after)
-            return
-        self.out.mkdir(parents=True, exist_ok=True)
-        recipe_text = json.dumps(self.recipe.to_plain(), indent=1)
-        (self.out / RECIPE_FILE).write_text(recipe_text + "\n", encoding="utf-8")
-        report = Report(self.out)
-        try:
-            yield from self._iterate(report, stop_after)
-            self._look(report)
-        finally:
-            report.close()
+        with closing(self._made(stop_after)) as made:
+            for values in made:
+                done = self.schedule.progress(self.step, self.seconds)
+                yield StepReport(self.step, self.seconds, done, values)
+
+    @property
+    def schedule(self) -> DressingSchedule:
+        """How long the stage is."""
+        return self.recipe.schedule
+
+    @property
+    def watch(self) -> DivergenceWatch:
+        """Looked at in each step."""
+        return self.stepper.watch
+
+    def recipe_values(self) -> dict[str, Any]:
+        """Return the recipe as run."""
+        return self.recipe.to_plain()
 
     def save(self) -> None:
         """Write the checkpoint; of several processes the first does."""
@@ -217,73 +211,6 @@ class DressingTraining:
             save_checkpoint(self.out, state)
         self.processes.wait()
 
-    def _iterate(self, report: Report | None, stop_after: float | None) -> Iterator[StepReport]:
-        schedule = self.recipe.schedule
-        session = self.seconds
-        next_report = self.seconds + 60 * schedule.report_minutes
-        next_save = self.seconds + 60 * schedule.checkpoint_minutes
-        with Prefetcher(self.batch_of, self.step) as prefetcher:
-            batches = iter(prefetcher)
-            while schedule.progress(self.step, self.seconds) < 1.0 and not self._told_to_stop():
-                if stop_after and self.seconds - session > 60 * stop_after:
-                    break
-                try:
-                    yield from self._timed_step(batches, report)
-                except GeneratorExit:
-                    self.save()
-                    raise
-                if self.seconds >= next_save:
-                    if not self.stepper.watch.in_doubt:
-                        self.save()
-                    next_save = self.seconds + 60 * schedule.checkpoint_minutes
-                if self.seconds >= next_report:
-                    if report is not None:
-                        self._look(report)
-                    next_report = self.seconds + 60 * schedule.report_minutes
-        self.save()
-
-    def _timed_step(self, batches: Iterator[Batch], report: Report | None) -> Iterator[StepReport]:
-        """Make one step; the clock stands while the caller has the turn.
-
-        A caller that leaves in the middle of a step waits for its end: half a step has moved the
-        running statistics already, and a session must end where another can go on exactly.
-        """
-        started = time.monotonic()
-        batch = next(batches)
-        waited = time.monotonic() - started
-        spent, left = waited, False
-        parts = self.stepper.make(
-            batch, self.step, self.recipe.schedule.progress(self.step, self.seconds)
-        )
-        while True:
-            started = time.monotonic()
-            values = next(parts)
-            spent += time.monotonic() - started
-            if values is not None:
-                break
-            if not left:
-                try:
-                    yield self._report(None)
-                except GeneratorExit:
-                    left = True
-        self._count_step(values, spent, waited)
-        if self.step % LOG_EVERY == 0 and report is not None:
-            report.scalars(self.step, values)
-        if left:
-            raise GeneratorExit
-        yield self._report(values)
-
-    def _count_step(self, values: dict[str, float], spent: float, waited: float) -> None:
-        self.step += 1
-        every = self.recipe.optimiser.average_every
-        if self.average is not None and self.step % every == 0:
-            self.average.update(self.model, self.step, every)
-        times = self.processes.average({"seconds": spent, "data_share": waited / spent})
-        # The mean of all processes, so that their schedules stay the same.
-        self.seconds += times["seconds"]
-        values |= times
-        values["steps_per_second"] = self.step / max(self.seconds, 1e-9)
-
     def batch_of(self, step: int) -> Batch:
         """Return this process's crops of a step."""
         data, count = self.recipe.data, self.processes.count
@@ -293,15 +220,8 @@ class DressingTraining:
         share = (self.processes.rank, count)
         return make_batch(self.people, self.frames, together, self.recipe.seed, step, share=share)
 
-    def _told_to_stop(self) -> bool:
-        told = self.processes.average({"stop": float(self.stopping.is_set())})
-        return told["stop"] > 0
-
-    def _report(self, values: dict[str, float] | None) -> StepReport:
-        done = self.recipe.schedule.progress(self.step, self.seconds)
-        return StepReport(self.step, self.seconds, done, values)
-
-    def _look(self, report: Report) -> None:
+    def look(self, report: Report) -> None:
+        """Render frames that it does not train on, and measure them."""
         shown = [held or own for held, own in zip(self.held_out, self.frames, strict=True)]
         shown = [some[:HELD_OUT_FRAMES] for some in shown]
         model = self.averaged_model()
@@ -310,7 +230,7 @@ class DressingTraining:
             with self.fabric.autocast():
                 return model(self.fabric.to_device(batch))
 
-        figures, picture = look(dress, self.people, shown, self.recipe.data.size)
+        figures, picture = look_at(dress, self.people, shown, self.recipe.data.size)
         report.scalars(self.step, figures | {"minutes": self.seconds / 60})
         report.grid(self.step, picture)
 
@@ -322,6 +242,22 @@ class DressingTraining:
         average = None if self.average is None else self.average.values
         model.load_state_dict(average_state(self.model.state_dict(), average))
         return model.eval()
+
+    def _made(self, stop_after: float | None) -> Generator[dict[str, float] | None]:
+        return iterate_stage(self, self._parts, stop_after=stop_after, processes=self.processes)
+
+    def _parts(self, batch: Batch) -> Iterator[dict[str, float] | None]:
+        """Make one step; the caller gets the turn in the middle."""
+        progress = self.schedule.progress(self.step, self.seconds)
+        for values in self.stepper.make(batch, self.step, progress):
+            if values is not None:
+                self._follow()
+            yield values
+
+    def _follow(self) -> None:
+        every = self.recipe.optimiser.average_every
+        if self.average is not None and (self.step + 1) % every == 0:
+            self.average.update(self.model, self.step + 1, every)
 
     def _start_average(self) -> None:
         if self.recipe.optimiser.average:

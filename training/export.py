@@ -35,7 +35,7 @@ from training.captures import find_captures
 from training.checkpoint import load_checkpoint
 from training.dressing_data import People
 from training.dressing_model import DressingModel, average_state
-from training.dressing_training import RECIPE_FILE
+from training.stage import RECIPE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

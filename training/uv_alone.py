@@ -25,10 +25,11 @@ from models.avatar import AvatarRenderer
 from models.memory import keep_freed_memory
 from models.package import DEFAULT_LIBRARY, read_manifest
 from training.dressing_recipe import DressingRecipe
-from training.dressing_training import RECIPE_FILE, DressingTraining
+from training.dressing_training import DressingTraining
 from training.evaluation_measure import stills
 from training.evaluation_truth import SIZE, Prediction, TrueFrame, benchmark_frame
 from training.plain_texture import BASELINES
+from training.stage import RECIPE_FILE
 
 if TYPE_CHECKING:
     from training.captures import Capture
