@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from blender_addon.contract.errors import TrainingError
 from models.avatar import AvatarRenderer
@@ -57,6 +58,12 @@ def trained(tmp_path_factory):
     return library, captures, out, training
 
 
+@pytest.fixture(autouse=True)
+def blank_previews(monkeypatch):
+    """Paint the previews of `trained` only; those that single tests export would cost a second."""
+    monkeypatch.setattr("training.export.preview", lambda *_: Image.new("RGB", (512, 512)))
+
+
 def test_packages_render_what_the_run_would(trained):
     library, captures, out, _ = trained
     people = People.open(captures, library)
@@ -97,8 +104,6 @@ def test_packages_say_what_they_were_trained_on(trained):
 
 
 def test_a_package_has_a_painted_preview(trained):
-    from PIL import Image
-
     library, *_ = trained
     with Image.open(library / "avatar-toy-0" / "preview.png") as image:
         pixels = np.asarray(image)
