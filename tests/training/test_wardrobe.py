@@ -298,6 +298,13 @@ def test_exported_run_is_a_wardrobe_whose_people_are_rendered(folder, crowd, tmp
     known = wardrobe.manifest.data
     assert [entry["id"] for entry in known["captures"]] == training.ids
     assert known["held_out_people"] == ["toy-3"]
+    # Discriminators may be those of a training that went on.
+    plain, ids = _without_adversary(crowd, tmp_path), ("wardrobe-plain", "dresser-plain")
+    assert export_wardrobe(plain, captures, folder, *ids, discriminators=tmp_path / "run") == 0
+    given = load_wardrobe(folder, "wardrobe-plain").face.state_dict()
+    assert all(torch.equal(v, given[k]) for k, v in wardrobe.face.state_dict().items())
+    with pytest.raises(TrainingError, match="no discriminators"):
+        export_wardrobe(tmp_path / "run", captures, folder, discriminators=plain)
     # The package starts the next training as the run would have.
     again = WardrobeTraining(QUICK, crowd, tmp_path / "again", CPU)
     again.start(folder / "wardrobe-people")
@@ -308,6 +315,14 @@ def test_exported_run_is_a_wardrobe_whose_people_are_rendered(folder, crowd, tmp
         own = training.stepper.adversarial.discriminators[name].state_dict()
         for key, value in network.state_dict().items():
             torch.testing.assert_close(value, own[key], atol=0.01, rtol=0.01)
+
+
+def _without_adversary(crowd, tmp_path):
+    """Save a training that never had an adversary; return its folder."""
+    short = WardrobeSchedule(texture=StagePlan(steps=1))
+    training = WardrobeTraining(replace(QUICK, schedule=short), crowd, tmp_path / "without", CPU)
+    training.run()
+    return tmp_path / "without"
 
 
 def with_dresser(model: WardrobeModel, dresser: Dresser) -> WardrobeModel:

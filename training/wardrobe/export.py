@@ -70,6 +70,7 @@ def export_wardrobe(
     name: str = "People",
     prior: Prior | None = None,
     bandwidth: float | None = None,
+    discriminators: Path | None = None,
 ) -> int:
     """Write a run's wardrobe and its dresser as packages; those of the same ids are replaced.
 
@@ -83,8 +84,12 @@ def export_wardrobe(
         prior: where drawn people come from; the run's when omitted. Only the adversarial stage
             learns with one.
         bandwidth: of a "kernel" prior; the run's when omitted.
+        discriminators: another run of the same wardrobe whose discriminators ship, D_face among them:
+            one that went on from this run, against people who looked as these do.
     """
     trained = _with_prior(read_run(run), prior, bandwidth)
+    if discriminators is not None:
+        trained = _with_discriminators(trained, read_run(discriminators))
     recipe = trained.recipe
     crowd = Crowd.open(
         find_captures(captures),
@@ -232,6 +237,18 @@ def _with_prior(
         raise TrainingError("the run has no mapping to draw from", 'use the prior "kernel"')
     trained.model.settings = codes
     return trained._replace(recipe=replace(trained.recipe, codes=codes))
+
+
+def _with_discriminators(trained: TrainedWardrobe, other: TrainedWardrobe) -> TrainedWardrobe:
+    if not other.discriminators or other.people != trained.people:
+        raise TrainingError(
+            "that run has no discriminators, or saw other people",
+            "give one that was started from this run, with an adversarial stage",
+        )
+    return trained._replace(
+        recipe=replace(trained.recipe, adversaries=other.recipe.adversaries),
+        discriminators=other.discriminators,
+    )
 
 
 def _of_the_run(crowd: Crowd, trained: TrainedWardrobe) -> Crowd:
