@@ -22,9 +22,9 @@ from .toy_heads import write_toy_heads
 
 TOY = SofRecipe(
     architecture=SofConfig(code=8, hidden=32, width=48, frequencies=2),
-    data=SofData(heads=3, views=2, rays=128),
-    optimiser=SofOptimiser(rate=5e-3, code_rate=1.5e-2, average=0.9),
-    schedule=SofSchedule(steps=110, warm_up=10),
+    data=SofData(heads=3, views=2, rays=256),
+    optimiser=SofOptimiser(rate=3e-3, code_rate=1e-2, average=0.9),
+    schedule=SofSchedule(steps=180, warm_up=10),
 )
 
 
