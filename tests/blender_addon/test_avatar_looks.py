@@ -37,7 +37,7 @@ def test_servers_read_the_look_and_a_rig_that_wears_it_sends_it_again(towards: l
 
 def test_people_are_gone_towards_one_after_the_other():
     ada, seven = LookSource(avatar="ada"), LookSource(seed=7)
-    look = look_of([(ada, 0.5), (seven, 0.25)], {"feet": (OWN, 1.0)}, [], 0.7000000178813934)
+    look = look_of([(ada, 0.5), (seven, 0.25)], {"feet": (OWN, 1.0)}, [], 0.8500000238418579)
     assert look == AvatarLook(
         sources=((OWN, 0.375), (ada, 0.375), (seven, 0.25)), parts={"feet": (OWN, 1.0)}
     )

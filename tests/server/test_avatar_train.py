@@ -159,12 +159,18 @@ def test_renders_are_served_between_steps_and_a_cancelled_training_goes_on(
     with Client(server.endpoint) as viewport:
         viewport.call(ops.AVATAR_RENDER, *asking(0, "avatar-shipped"), timeout=250)
         told = training_steps(client, first, told[-1]["step"] + 1)
+        alone, steps_alone = time.monotonic(), told[-1]["step"]
+        told = training_steps(client, first, steps_alone + 20)
+        alone, served = time.monotonic() - alone, told[-1]["step"]
+        started = time.monotonic()
         for number in range(1, 9):
             viewport.call(ops.AVATAR_RENDER, *asking(number, "avatar-shipped", 64), timeout=250)
-    served = told[-1]["step"]
-    # A render waits for half a step: the training made no more steps than there were renders.
+        beside = time.monotonic() - started
+    # A render waits for half a step, and after it the training works for half as long as it took:
+    # a third of the time. Let it be two thirds, on a busy machine.
     since = [reply.params["step"] for reply in client.pump() if "step" in reply.params]
-    assert max(since, default=served) - served <= 8 + 2
+    pace = (served - steps_alone) / alone
+    assert max(since, default=served) - served <= 0.67 * pace * beside + 2
     told = training_steps(client, first, served + 1)
     started = time.monotonic()
     client.cancel(first)
