@@ -260,7 +260,7 @@ def _fit_file(arrays: Mapping[str, np.ndarray[Any, Any]], number: int, name: Any
         not isinstance(name, str)
         or not 0 < len(name) <= _LONGEST_NAME
         or not name.lower().endswith(FIT_FILE_KINDS)
-        or any(sign in name for sign in "/\\\0")
+        or any(sign in name for sign in "/\\:\0")
     ):
         raise BadParameter(
             f"fit_files must be names of files that end in {', '.join(FIT_FILE_KINDS)}",

@@ -213,7 +213,7 @@ def test_body_fits_may_come_as_files():
 @pytest.mark.parametrize(
     ("names", "more"),
     [
-        (["a.npz"], {}), (["a.npz", "../b.npz"], {}), (["a.npz", "b.exe"], {}), ("a.npz", {}),
+        (["a.npz"], {}), (["a.npz", "../b.npz"], {}), (["a.npz", "C:b.npz"], {}), (["a.npz", "b.exe"], {}), ("a.npz", {}),
         (["a.npz", ""], {}), (["a.npz", "b.npz"], {"fit_1": np.zeros((2, 2), np.uint8)}),
         (["a.npz", "b.npz"], {"pose": np.zeros((2, 55, 3, 3), np.float32)}),
         (["a.npz", "b.npz"], {"fit_1": np.zeros(wardrobe.MAX_FIT_FILE_BYTES + 1, np.uint8)}),
